@@ -1,0 +1,58 @@
+# Needs make and a python3 of any version. The rest is fetched into .uv/ and .venv/ of this folder, nothing outside it is changed.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run web login demo test quick lint bench clean
+
+PYTHON_MIN := 12
+VENV := .venv/bin
+# Extra arguments for the program behind a target: make run ARGS="-p 8080", make login ARGS=--device
+ARGS ?=
+
+help: ## this list
+	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: .venv ## serve on http://127.0.0.1:9090/v1
+	$(VENV)/mitmdump -s addons/codex_auth.py $(ARGS)
+
+web: .venv ## the same in mitmweb: watch the traffic in the browser
+	$(VENV)/mitmweb -s addons/codex_auth.py $(ARGS)
+
+login: .venv ## sign in with a ChatGPT plan (ARGS=--device without a browser)
+	$(VENV)/python -m auth login $(ARGS)
+
+demo: .venv ## offline tour: a fake OpenAI, the proxy, a sign-in, two answers
+	$(VENV)/python -m tests.demo $(ARGS)
+
+test: .venv lint ## everything
+	$(VENV)/python -m pytest --cov $(ARGS)
+
+quick: .venv ## the fast tests only
+	$(VENV)/python -m pytest -m "not slow" $(ARGS)
+
+lint: .venv
+	$(VENV)/ruff check --quiet .
+	$(VENV)/ruff format --quiet --check .
+	$(VENV)/mypy --strict auth addons/wire
+	$(VENV)/mypy addons
+
+bench: .venv
+	@echo "there is no benchmark yet" >&2; exit 1
+
+clean: ## remove what make has fetched
+	rm -rf .venv .uv .mypy_cache .pytest_cache .ruff_cache .coverage*
+
+# A Python that is new enough, from PATH or from pyenv; empty if there is none, and uv then downloads one.
+FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin/python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, $(PYTHON_MIN)))' 2>/dev/null && { command -v "$$p"; break; }; done
+
+# uv from PATH, else put into .uv/ by pip. An old Python's pip is renewed first: it does not know today's wheel names.
+.uv/bin/uv:
+	@if command -v uv >/dev/null 2>&1; then mkdir -p .uv/bin && ln -sf "$$(command -v uv)" .uv/bin/uv; else \
+	  base=$$($(FIND_PYTHON)); base=$${base:-python3}; echo "fetching uv with $$base" >&2; \
+	  "$$base" -m venv .uv/boot && .uv/boot/bin/python -m pip install --quiet --upgrade pip && \
+	  .uv/boot/bin/python -m pip install --quiet --target .uv --upgrade --no-deps --only-binary :all: --python-version 3.$(PYTHON_MIN) uv || \
+	  { rm -rf .uv; echo "cannot fetch uv: install python3-venv (Debian: apt install python3-venv) or uv itself" >&2; exit 1; }; fi
+
+.venv: .uv/bin/uv pyproject.toml uv.lock
+	@found=$$($(FIND_PYTHON)); .uv/bin/uv sync --quiet --locked --python "$${found:->=3.$(PYTHON_MIN)}"
+	@touch .venv
