@@ -1,0 +1,114 @@
+"""OpenAI's error envelope: the one shape in which a client of this proxy learns that something failed.
+
+    {"error": {"message": str, "type": str, "param": str | null, "code": str | null}}
+
+Three kinds of upstream refusal are brought into it: OpenAI's own envelope (kept as it is), the Codex backend's FastAPI
+shape `{"detail": ...}`, and pages that are not JSON at all (a Cloudflare challenge, a gateway's 502).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+# By status: what OpenAI answers where it says more than "something failed". The first is the `type`, the second the `code`
+# used when upstream gave none. The SDKs choose their exception class by status alone.
+KIND_BY_STATUS: dict[int, tuple[str, str | None]] = {
+    400: ("invalid_request_error", None),
+    401: ("invalid_request_error", "invalid_api_key"),
+    403: ("permission_error", None),
+    404: ("invalid_request_error", None),
+    405: ("invalid_request_error", "method_not_supported"),
+    413: ("invalid_request_error", "request_too_large"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    500: ("server_error", "server_error"),
+    502: ("server_error", "upstream_error"),
+    503: ("service_unavailable_error", "server_is_overloaded"),
+    504: ("server_error", "timeout"),
+}
+
+# A message is a sentence for a person; what is longer is a page or a dump that strayed into it.
+MAX_MESSAGE = 2000
+
+
+@dataclass(frozen=True)
+class OpenAIError:
+    """One refusal, ready for the wire. `headers` carries what steers the SDKs' own retries (`retry-after`, `x-should-retry`)."""
+
+    status: int
+    message: str
+    code: str | None = None
+    type: str = ""
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> bytes:
+        kind, default_code = kind_of(self.status)
+        return orjson.dumps(
+            {
+                "error": {
+                    "message": self.message[:MAX_MESSAGE],
+                    "type": self.type or kind,
+                    "param": self.param,
+                    "code": self.code if self.code is not None else default_code,
+                }
+            }
+        )
+
+
+def kind_of(status: int) -> tuple[str, str | None]:
+    return KIND_BY_STATUS.get(status) or (("server_error", None) if status >= 500 else ("invalid_request_error", None))
+
+
+def invalid_url(method: str, path: str) -> OpenAIError:
+    """OpenAI's own words for a path it does not know."""
+    return OpenAIError(404, f"Invalid URL ({method} {path})")
+
+
+def from_upstream(status: int, content_type: str, body: bytes, upstream: str) -> OpenAIError | None:
+    """The refusal that `upstream` (its host name, for the message) answered with, or None if it already is OpenAI's envelope."""
+    if "html" in content_type or body.lstrip()[:1] == b"<":
+        return _from_page(status, body, upstream)
+    parsed = _object(body)
+    if isinstance(parsed.get("error"), dict) and isinstance(parsed["error"].get("message"), str):
+        return None
+    if "detail" in parsed:
+        return OpenAIError(status, _detail(parsed["detail"]))
+    if isinstance(parsed.get("error"), str):
+        return OpenAIError(status, parsed["error"])
+    return OpenAIError(status, f"{upstream} answered {status} without saying why")
+
+
+def _from_page(status: int, body: bytes, upstream: str) -> OpenAIError:
+    # A managed challenge asks for a browser. Trying again only makes it worse, so every SDK is told not to.
+    challenge = b"challenge" in body.lower() or b"cloudflare" in body.lower()
+    if status in (403, 429, 503) and challenge:
+        return OpenAIError(
+            403,
+            f"{upstream} blocked this machine with a browser challenge (HTTP {status}); "
+            "this happens to data-centre addresses: try from another network",
+            code="upstream_blocked",
+            headers={"x-should-retry": "false"},
+        )
+    return OpenAIError(status, f"{upstream} answered {status} with a web page instead of JSON", code="upstream_error")
+
+
+def _detail(detail: Any) -> str:
+    """FastAPI's `detail` is a sentence, or a list of `{"loc": [...], "msg": ...}` from its own validation."""
+    if isinstance(detail, str):
+        return detail
+    if isinstance(detail, list):
+        found = [entry for entry in detail if isinstance(entry, dict)]
+        return "; ".join(f"{'.'.join(map(str, e.get('loc', [])))}: {e.get('msg', '')}" for e in found)
+    if isinstance(detail, dict) and isinstance(detail.get("message"), str):
+        return str(detail["message"])
+    return orjson.dumps(detail).decode()
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
