@@ -26,8 +26,7 @@ def test_base_urls(url: str, expected: BaseUrl) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["", "chatgpt.com", "ftp://x", "https://", "http://chatgpt.com", "http://10.0.0.1", "https://u:p@h", "https://h?q", "https://h:99999"],
+    "url", "|chatgpt.com|ftp://x|https://|http://chatgpt.com|http://10.0.0.1|https://u:p@h|https://h?q|https://h:99999".split("|")
 )
 def test_a_base_url_that_could_leak_a_bearer_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="."):
@@ -107,6 +106,8 @@ def test_headers_that_reach_the_backend(header: str) -> None:
     assert passes_to_codex(header)
 
 
-@pytest.mark.parametrize("header", ["x-stainless-os", "x-title", "http-referer", "X-Nanobot-Internal-Request-Type", "x-codexy", "origin"])
+@pytest.mark.parametrize(
+    "header", ["x-stainless-os", "x-title", "http-referer", "X-Nanobot-Internal-Request-Type", "x-codexy", "origin"]
+)
 def test_headers_that_stay_here(header: str) -> None:
     assert not passes_to_codex(header)

@@ -1,0 +1,83 @@
+"""The one broad `except` of the suite. A hook that raises would skip the addons after it and let the request out regardless
+(mitmproxy's `safecall`), so every hook that decides something runs under `guarded`: it fails closed, with OpenAI's envelope.
+"""
+
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mitmproxy import exceptions, http
+from mitmproxy.proxy.mode_specs import ReverseMode
+
+from addons import engine
+from addons.wire.errors import OpenAIError
+
+logger = logging.getLogger(__name__)
+
+FAULT = OpenAIError(500, "codex-mitm failed on this request; its log says where")
+
+
+class Refused(Exception):
+    """A decision of an addon: this request is answered with this error and goes no further."""
+
+    def __init__(self, error: OpenAIError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def is_ours(flow: http.HTTPFlow) -> bool:
+    """It came to the reverse proxy. What a user sends through other modes of the same mitmproxy is none of our business."""
+    return isinstance(flow.client_conn.proxy_mode, ReverseMode)
+
+
+def is_open(flow: http.HTTPFlow) -> bool:
+    """Ours, and nobody has answered, failed or finished it yet: hooks of all addons are called even then."""
+    return is_ours(flow) and flow.live and not flow.response and not flow.error
+
+
+def guarded(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """For `requestheaders`, `request` and `response` hooks, sync or async: what escapes becomes the answer.
+
+    Not for `responseheaders`: the body of the answer is still to come there, so an answer can no longer be put in its place.
+    """
+    if inspect.iscoroutinefunction(hook):
+
+        @functools.wraps(hook)
+        async def guarded_async(self: Any, flow: http.HTTPFlow) -> None:
+            await _run_async(hook(self, flow), flow)
+
+        return guarded_async
+
+    @functools.wraps(hook)
+    def guarded_sync(self: Any, flow: http.HTTPFlow) -> None:
+        try:
+            hook(self, flow)
+        except exceptions.AddonHalt:
+            raise
+        except Exception as e:  # noqa: BLE001 - this is the boundary
+            _answer(flow, e)
+
+    return guarded_sync
+
+
+async def _run_async(running: Awaitable[None], flow: http.HTTPFlow) -> None:
+    try:
+        await running
+    except exceptions.AddonHalt:
+        raise
+    except Exception as e:  # noqa: BLE001 - this is the boundary
+        _answer(flow, e)
+
+
+def _answer(flow: http.HTTPFlow, reason: Exception) -> None:
+    engine.take_off_the_wire(flow)
+    error = FAULT
+    asked = f"{flow.request.method} {flow.request.path.partition('?')[0]}"
+    if isinstance(reason, Refused):
+        error = reason.error
+        logger.info("refused %s: %d %s", asked, error.status, error.message)
+    else:
+        logger.error("%s failed", asked, exc_info=reason)
+    flow.response = engine.error_response(error)

@@ -1,0 +1,121 @@
+"""Which upstream a request goes to, and with which path. Tags the flow: `codex.upstream` in its metadata makes it one of ours."""
+
+from collections.abc import Callable
+
+import orjson
+from mitmproxy import ctx, exceptions, http
+from mitmproxy.addonmanager import Loader
+from mitmproxy.net import server_spec
+from mitmproxy.utils import human
+
+from addons.accounts import ACCOUNT_KIND
+from addons.guard import Refused, guarded, is_open
+from addons.upstreams import BaseUrl, Upstream, choose, parse_base_url, passes_to_codex, target
+from addons.wire import encoding
+from addons.wire.errors import OpenAIError
+
+UPSTREAM = "codex.upstream"
+
+
+class CodexRoute:
+    """After the account is chosen, because its kind decides. `proxy_for` names the HTTP proxy for a URL, if there is one."""
+
+    def __init__(self, proxy_for: Callable[[str], str | None]) -> None:
+        self.proxy_for = proxy_for
+        self.bases: dict[Upstream, BaseUrl] = {}
+        self.via: dict[Upstream, server_spec.ServerSpec | None] = {}
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option(
+            "codex_upstream",
+            str,
+            "auto",
+            "Where requests go: auto decides by the kind of the account (a ChatGPT login is served by the Codex backend, an API "
+            "key by the platform), codex and platform force one.",
+            choices=("auto", "codex", "platform"),
+        )
+        loader.add_option(
+            "codex_backend_url",
+            str,
+            "https://chatgpt.com/backend-api/codex",
+            "Base URL of the Codex backend; /responses and /models are below it. http is accepted for loopback hosts only.",
+        )
+        loader.add_option(
+            "codex_platform_url",
+            str,
+            "https://api.openai.com",
+            "Base URL of OpenAI's platform; /v1 is below it. http is accepted for loopback hosts only.",
+        )
+
+    def configure(self, updated: set[str]) -> None:
+        options: dict[Upstream, str] = {"codex": "codex_backend_url", "platform": "codex_platform_url"}
+        for upstream, option in options.items():
+            if option in updated:
+                try:
+                    base = parse_base_url(getattr(ctx.options, option))
+                except ValueError as e:
+                    raise exceptions.OptionsError(f"{option}: {e}") from e
+                self.bases[upstream] = base
+                self.via[upstream] = self._via(base)
+
+    def _via(self, base: BaseUrl) -> server_spec.ServerSpec | None:
+        """The HTTP proxy that the environment names for this upstream, as mitmproxy wants it."""
+        proxy = self.proxy_for(base.origin)
+        try:
+            return server_spec.parse(proxy, "http") if proxy else None
+        except ValueError as e:  # not quoted: a proxy URL may carry a password
+            raise exceptions.OptionsError(
+                f"the proxy that the environment sets for {base.origin} is not of the form http://host:port"
+            ) from e
+
+    @guarded
+    def request(self, flow: http.HTTPFlow) -> None:
+        if not is_open(flow) or ACCOUNT_KIND not in flow.metadata:
+            return
+        upstream = choose(ctx.options.codex_upstream, flow.metadata[ACCOUNT_KIND])
+        path = target(upstream, self.bases[upstream], flow.request.method, flow.request.path)
+        if isinstance(path, OpenAIError):
+            raise Refused(path)
+        if upstream == "codex":
+            self._make_plain(flow.request)
+        self._send_to(flow, upstream, path)
+        flow.metadata[UPSTREAM] = upstream
+
+    def _send_to(self, flow: http.HTTPFlow, upstream: Upstream, path: str) -> None:
+        request, base = flow.request, self.bases[upstream]
+        request.scheme, request.host, request.port, request.path = base.scheme, base.host, base.port, path
+        default_port = 443 if base.scheme == "https" else 80
+        request.host_header = base.host if base.port == default_port else f"{base.host}:{base.port}"
+        flow.server_conn.via = self.via[upstream]
+
+    def _make_plain(self, request: http.Request) -> None:
+        """The body the Codex backend is sure to understand, or the refusal: one JSON object without a content-encoding."""
+        limit = human.parse_size(ctx.options.body_size_limit) or 2**63
+        if request.method == "POST":
+            plain = checked_body(request.headers.pop("content-encoding", ""), request.raw_content or b"", limit)
+            if plain is not request.raw_content:
+                request.content = plain
+        # Whatever the client could read compressed, errors are written into the stream here: it has to be plain.
+        for name in [name for name in request.headers if not passes_to_codex(name)]:
+            del request.headers[name]
+        request.headers["accept-encoding"] = "identity"
+
+
+def checked_body(content_encoding: str, body: bytes, limit: int) -> bytes:
+    try:
+        plain = encoding.decode(content_encoding, body, limit) if content_encoding else body
+    except encoding.TooLarge:
+        raise Refused(OpenAIError(413, f"decoded, the request body is over {limit} bytes (option body_size_limit)")) from None
+    except encoding.Undecodable as e:
+        raise Refused(OpenAIError(400, f"the request body cannot be decoded: {e}", code="invalid_encoding")) from e
+    try:
+        parsed = orjson.loads(plain)
+    except orjson.JSONDecodeError as e:
+        raise Refused(OpenAIError(400, f"the request body is not valid JSON: {e}", code="invalid_json")) from e
+    if not isinstance(parsed, dict):
+        raise Refused(OpenAIError(400, f"the request body is a JSON {_json_type(parsed)}, not an object", code="invalid_type"))
+    return plain
+
+
+def _json_type(value: object) -> str:
+    return {list: "array", str: "string", int: "number", float: "number", bool: "boolean"}.get(type(value), "null")

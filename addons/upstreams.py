@@ -1,0 +1,122 @@
+"""Where requests may go: the two upstreams, what each serves, and how a client's path maps to it. Pure."""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from addons.wire.errors import OpenAIError, invalid_url
+
+Upstream = Literal["codex", "platform"]
+
+# What the Codex backend has behind its base URL, by the client's path without `/v1`.
+CODEX_PATHS: Mapping[str, tuple[str, ...]] = {
+    "/responses": ("POST",),
+    "/responses/compact": ("POST",),
+    "/models": ("GET",),
+}
+
+# Headers that reach the Codex backend: what the Codex CLI sends (0.169) and what describes the body. A name that ends in `*`
+# is a prefix. Everything else that SDKs and gateways add is theirs and stays here.
+CODEX_HEADERS = (
+    "host",
+    "accept",
+    "accept-language",
+    "content-type",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "user-agent",
+    "originator",
+    "version",
+    "session-id",
+    "thread-id",
+    "x-client-request-id",
+    "traceparent",
+    "tracestate",
+    "openai-beta",
+    "x-codex-*",
+    "x-openai-*",
+    "x-oai-*",
+)
+
+
+class BaseUrl(NamedTuple):
+    """An upstream's base URL, taken apart. `path` has no slash at its end."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+def parse_base_url(value: str) -> BaseUrl:
+    """Raises ValueError with the reason. `http` is for loopback only: a bearer goes out on it."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"not an http(s) URL: {value}")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("a base URL has no credentials, query or fragment")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(f"must be https: {value} (http is for loopback hosts only)")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return BaseUrl(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def choose(setting: str, account_kind: str) -> Upstream:
+    """`auto` goes by the kind of account: only the Codex backend takes a ChatGPT login's token, only the platform an API key."""
+    if setting == "auto":
+        return "platform" if account_kind == "api_key" else "codex"
+    return "platform" if setting == "platform" else "codex"
+
+
+def target(upstream: Upstream, base: BaseUrl, method: str, path: str) -> str | OpenAIError:
+    """The path to ask `upstream` for, query included, or the refusal. Clients may leave `/v1` away or end in a slash."""
+    bare, question_mark, query = path.partition("?")
+    rest = bare.rstrip("/").removeprefix("/v1")
+    if not rest.startswith("/") or "//" in rest or {".", ".."} & set(rest.split("/")):
+        return invalid_url(method, bare)
+    if upstream == "platform":
+        return f"{base.path}/v1{rest}{question_mark}{query}"
+    if rest not in CODEX_PATHS:
+        return _not_on_codex(method, bare)
+    if method not in CODEX_PATHS[rest]:
+        return OpenAIError(405, f"Not allowed to {method} on {bare}", headers={"allow": ", ".join(CODEX_PATHS[rest])})
+    return f"{base.path}{rest}{question_mark}{query}"
+
+
+# Paths of api.openai.com that clients ask for and the Codex backend does not have.
+_PLATFORM_ONLY = (
+    "assistants audio batches chat completions containers conversations embeddings evals files fine_tuning images moderations "
+    "organization realtime responses threads uploads vector_stores videos"
+).split()
+
+
+def _not_on_codex(method: str, path: str) -> OpenAIError:
+    first = path.removeprefix("/v1").strip("/").partition("/")[0]
+    if first not in _PLATFORM_ONLY:
+        return invalid_url(method, path)
+    return OpenAIError(
+        404,
+        f"{method} {path} is not served on a ChatGPT login, which reaches /v1/responses only; "
+        "an account with an API key serves it (sign in with `make login ARGS=--api-key-stdin`)",
+        code="not_supported",
+    )
+
+
+def passes_to_codex(header: str) -> bool:
+    name = header.lower()
+    return any(name == rule or (rule[-1] == "*" and name.startswith(rule[:-1])) for rule in CODEX_HEADERS)

@@ -1,0 +1,268 @@
+"""The engine inside a real mitmdump, in front of servers that say exact bytes. One behaviour, one test."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from mitmproxy.proxy.layers.http import HttpStream
+
+from addons import engine
+from tests.proxy import ROOT, RunningProxy, running_proxy
+from tests.rawserver import Behaviour, RawServer, raw_server, read_request, response
+
+# An addon that uses the engine and nothing else of the suite.
+SCRIPT = f"""
+import sys; sys.path.insert(0, {str(ROOT)!r})
+from addons import engine
+engine.install()
+
+class EngineUser:
+    def request(self, flow):
+        engine.put_on_the_wire(flow, {{"authorization": "Bearer CANARY-first"}})
+        flow.request.headers["authorization"] = "shown"
+        if engine.body_was_too_large(flow):
+            from addons.wire.errors import OpenAIError
+            flow.response = engine.error_response(OpenAIError(413, "too large"))
+
+    def responseheaders(self, flow):
+        if flow.response.status_code == 200:
+            flow.response.stream = lambda data: data or []
+
+    def response(self, flow):
+        if flow.response.status_code == 401 and not flow.metadata.get("again"):
+            flow.metadata["again"] = True
+            engine.put_on_the_wire(flow, {{"authorization": "Bearer CANARY-second"}})
+            engine.resend(flow)
+
+addons = [EngineUser()]
+"""
+
+
+@contextmanager
+def proxy_before(behave: Behaviour, home: Path, *arguments: str) -> Iterator[tuple[RunningProxy, RawServer]]:
+    script = home / "engine_user.py"
+    script.write_text(SCRIPT)
+    with raw_server(behave) as server:
+        mode = ("-p", "0", "--mode", f"reverse:{server.url}", "--set", "connection_strategy=lazy", "--set", "body_size_limit=1m")
+        with running_proxy(home, arguments=(*mode, *arguments), scripts=[script]) as proxy:
+            yield proxy, server
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningProxy, RawServer]]:
+    with proxy_before(refuse_everything, tmp_path_factory.mktemp("engine"), "-v") as both:
+        yield both
+
+
+@pytest.fixture
+def proxy(shared: tuple[RunningProxy, RawServer]) -> RunningProxy:
+    return shared[0]
+
+
+@pytest.fixture
+def server(shared: tuple[RunningProxy, RawServer]) -> RawServer:
+    """Tests set `behave`; whoever connects to a server that no test has set up is turned away."""
+    shared[1].received.clear()
+    shared[1].behave = refuse_everything
+    return shared[1]
+
+
+def refuse_everything(server: RawServer, connection: socket.socket, number: int) -> None:
+    connection.sendall(response(599))
+
+
+def bearer(request: bytes) -> str:
+    lines = [line for line in request.decode().split("\r\n") if line.lower().startswith("authorization:")]
+    assert len(lines) == 1
+    return lines[0].partition(": ")[2]
+
+
+CHUNKS = [b"data: one\n\n", b"data: two\n\n"]
+
+
+def stream_slowly(connection: socket.socket, pause: float = 0.3) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    for chunk in CHUNKS:
+        connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        time.sleep(pause)
+    connection.sendall(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("refusal_headers", [(), ("connection: close",)], ids=["same connection", "new connection"])
+def test_a_401_is_sent_again_and_the_second_answer_streams(
+    refusal_headers: tuple[str, ...], proxy: RunningProxy, server: RawServer
+) -> None:
+    def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+        while request := read_request(connection):
+            server.received.append(request)
+            if len(server.received) == 1:
+                connection.sendall(response(401, b'{"error":{"message":"expired"}}', *refusal_headers))
+                if refusal_headers:
+                    return
+            else:
+                stream_slowly(connection)
+
+    server.behave = upstream
+    with httpx.stream("POST", proxy.url, content=b"x" * 100_000) as answer:
+        arrived = [(chunk, time.monotonic()) for chunk in answer.iter_raw()]
+    assert answer.status_code == 200
+    assert b"".join(chunk for chunk, _ in arrived) == b"".join(CHUNKS)
+    assert arrived[-1][1] - arrived[0][1] > 0.2, "the answer was held back until it was whole"
+    first, second = server.received
+    assert first.endswith(b"x" * 100_000) and second.endswith(b"x" * 100_000)
+    assert [bearer(first), bearer(second)] == ["Bearer CANARY-first", "Bearer CANARY-second"]
+
+
+def test_the_second_401_is_the_clients(proxy: RunningProxy, server: RawServer) -> None:
+    def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+        while request := read_request(connection):
+            server.received.append(request)
+            connection.sendall(response(401, b"{}"))
+
+    server.behave = upstream
+    assert httpx.get(proxy.url).status_code == 401
+    assert len(server.received) == 2
+
+
+def test_a_client_that_left_during_the_first_answer_is_not_asked_for_again(proxy: RunningProxy, server: RawServer) -> None:
+    def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+        while request := read_request(connection):
+            server.received.append(request)
+            time.sleep(0.5)
+            connection.sendall(response(401, b"{}"))
+
+    server.behave = upstream
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.get(proxy.url, timeout=0.2)
+    time.sleep(1.0)
+    assert len(server.received) == 1
+
+
+def test_what_goes_on_the_wire_is_on_no_flow_in_no_file_and_in_no_log(tmp_path: Path) -> None:
+    def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+        while request := read_request(connection):
+            server.received.append(request)
+            connection.sendall(response(401 if len(server.received) == 1 else 200, b"{}"))
+
+    kept = ("--set", f"save_stream_file={tmp_path}/flows", "--set", f"hardump={tmp_path}/all.har", "-v", "--flow-detail", "4")
+    with proxy_before(upstream, tmp_path, *kept) as (proxy, server):
+        assert httpx.get(proxy.url).status_code == 200
+        assert b"CANARY-second" in server.received[1]
+    for file in (tmp_path / "flows", tmp_path / "all.har", proxy.logfile):
+        content = file.read_bytes()
+        assert b"shown" in content and b"CANARY" not in content, file
+
+
+LIMIT = 1024 * 1024
+BODIES = {
+    "just under": (LIMIT, 200),
+    "just over": (LIMIT + 1, 413),
+    "three times over": (3 * LIMIT, 413),
+}
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
+@pytest.mark.parametrize(("size", "status"), BODIES.values(), ids=BODIES)
+def test_a_body_over_the_limit_is_answered_and_not_broken_off(
+    size: int, status: int, chunked: bool, proxy: RunningProxy, server: RawServer
+) -> None:
+    def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+        while read_head_and_body(connection):
+            connection.sendall(response(200, b"{}"))
+
+    body = b"x" * size
+    content = (body[i : i + 65536] for i in range(0, size, 65536)) if chunked else body
+    server.behave = upstream
+    assert httpx.post(proxy.url, content=content).status_code == status
+
+
+def read_head_and_body(connection: socket.socket) -> bytes:
+    """Chunked or not: in these tests a body ends where nothing more comes for a moment."""
+    data = connection.recv(65536)
+    connection.settimeout(0.3)
+    try:
+        while more := connection.recv(1 << 20):
+            data += more
+    except TimeoutError:
+        connection.settimeout(None)
+    return data
+
+
+def test_a_body_without_end_is_cut_off(proxy: RunningProxy, server: RawServer) -> None:
+    def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+        server.received.append(read_request(connection))
+
+    def endless() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"x" * LIMIT
+
+    server.behave = upstream
+    with pytest.raises(httpx.HTTPError):
+        httpx.post(proxy.url, content=endless())
+    assert server.received == []
+    assert httpx.get(proxy.url, timeout=5).status_code == 502  # and the proxy lives on
+
+
+def exchange(port: int, data: bytes, then_close: bool = False) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(data)
+        if then_close:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    return answer
+
+
+REFUSALS = {
+    "not HTTP": (b"hello world CANARY\r\n\r\n", 400),
+    "no colon": (b"GET / HTTP/1.1\r\nAuthorization Bearer CANARY\r\n\r\n", 400),
+    "two lengths": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nCANARY", 400),
+    "length and chunks": (
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    "CONNECT": (b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n", 400),
+    "upstream closes without a word": (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 502),
+}
+
+
+@pytest.mark.parametrize(("request_bytes", "status"), REFUSALS.values(), ids=REFUSALS)
+def test_what_mitmproxy_refuses_by_itself_is_an_openai_error(
+    request_bytes: bytes, status: int, proxy: RunningProxy, server: RawServer
+) -> None:
+    def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+        read_request(connection)
+
+    server.behave = upstream
+    head, _, body = exchange(proxy.port, request_bytes).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/json" in head.lower() and b"x-request-id: req_" in head.lower()
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+    assert b"CANARY" not in body and "CANARY" not in proxy.log()
+
+
+def test_a_request_head_that_is_cut_short_is_not_logged(proxy: RunningProxy, server: RawServer) -> None:
+    def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+        read_request(connection)
+
+    server.behave = upstream
+    assert exchange(proxy.port, b"GET / HTTP/1.1\r\nAuthorization: Bearer CANARY", then_close=True) == b""
+    proxy.wait_for_log("cut short or malformed")
+    assert "CANARY" not in proxy.log()
+
+
+def test_a_mitmproxy_that_looks_different_is_refused_before_anything_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def send_response(self: object, already_streamed: bool, something_new: int) -> None: ...
+
+    monkeypatch.setattr(HttpStream, "send_response", send_response)
+    monkeypatch.setattr(engine, "_original", {})
+    untouched = HttpStream.check_body_size
+    with pytest.raises(engine.EngineMismatch, match="HttpStream.send_response takes"):
+        engine.install()
+    assert HttpStream.check_body_size is untouched and engine._original == {}
