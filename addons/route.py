@@ -15,6 +15,7 @@ from addons.wire import encoding
 from addons.wire.errors import OpenAIError
 
 UPSTREAM = "codex.upstream"
+SETTINGS = ("auto", "codex", "platform")
 
 
 class CodexRoute:
@@ -32,7 +33,7 @@ class CodexRoute:
             "auto",
             "Where requests go: auto decides by the kind of the account (a ChatGPT login is served by the Codex backend, an API "
             "key by the platform), codex and platform force one.",
-            choices=("auto", "codex", "platform"),
+            choices=SETTINGS,
         )
         loader.add_option(
             "codex_backend_url",
@@ -48,6 +49,8 @@ class CodexRoute:
         )
 
     def configure(self, updated: set[str]) -> None:
+        if ctx.options.codex_upstream not in SETTINGS:  # mitmproxy shows choices, and takes anything
+            raise exceptions.OptionsError(f"codex_upstream: {ctx.options.codex_upstream} is not one of {', '.join(SETTINGS)}")
         options: dict[Upstream, str] = {"codex": "codex_backend_url", "platform": "codex_platform_url"}
         for upstream, option in options.items():
             if option in updated:
@@ -63,10 +66,10 @@ class CodexRoute:
         proxy = self.proxy_for(base.origin)
         try:
             return server_spec.parse(proxy, "http") if proxy else None
-        except ValueError as e:  # not quoted: a proxy URL may carry a password
+        except ValueError:  # neither quoted nor chained: a proxy URL may carry a password
             raise exceptions.OptionsError(
                 f"the proxy that the environment sets for {base.origin} is not of the form http://host:port"
-            ) from e
+            ) from None
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:

@@ -1,10 +1,13 @@
 """What mitmproxy itself must be set to, so that `mitmdump -s addons/codex_auth.py` is a reverse proxy for OpenAI on loopback."""
 
+import asyncio
 import difflib
 import logging
 from collections.abc import Iterable
 
-from mitmproxy import ctx, exceptions
+from mitmproxy import connection, ctx, exceptions
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.utils import asyncio_utils
 
 logger = logging.getLogger(__name__)
 
@@ -20,29 +23,70 @@ DEFAULTS: dict[str, object] = {
 # HTTP/1.1 connection is what `engine.resend` is written for.
 NEEDED: dict[str, object] = {"connection_strategy": "lazy", "http2": False}
 
+LISTENING = {"mode", "listen_host", "listen_port"}
+
 
 class CodexServe:
+    """First in the list.
+
+    mitmproxy 12.2 begins to listen one turn of its event loop before it loads scripts, with the options as they were: as a
+    forward proxy on all addresses, port 8080. So the listeners are made anew with the right options. What the wrong ones
+    say meanwhile (that they listen, or that port 8080 is taken) is kept from the log, and whoever reaches them is turned away.
+    """
+
     def __init__(self, ca_file: str | None) -> None:
         self.ca_file = ca_file
-        self.served = False
+        self.is_set_up = False
+        self.listening: asyncio.Task[None] | None = None
 
     def configure(self, updated: set[str]) -> None:
         if ctx.options.stream_large_bodies:
             raise exceptions.OptionsError("stream_large_bodies: a request must be whole to be sent again after a refresh")
         if ctx.options.proxy_debug:
             raise exceptions.OptionsError("proxy_debug: it logs every byte that is sent, the bearer included")
-        if not self.served:
-            self.served = True
-            ctx.options.update(**self._settings())
+        if not self.is_set_up:
+            self.is_set_up = True
+            changed = self._set_up()
+            if changed & LISTENING:
+                self.listening = asyncio_utils.create_task(_listen_anew(), name="codex listeners", keep_ref=True)
 
-    def _settings(self) -> dict[str, object]:
+    def _set_up(self) -> set[str]:
         defaults = DEFAULTS | {"ssl_verify_upstream_trusted_ca": self.ca_file}
-        unset = {name: value for name, value in defaults.items() if not ctx.options.has_changed(name)}
-        return unset | NEEDED
+        wanted = {name: value for name, value in defaults.items() if not ctx.options.has_changed(name)} | NEEDED
+        changed = {name for name, value in wanted.items() if getattr(ctx.options, name) != value}
+        ctx.options.update(**wanted)
+        return changed
 
-    def running(self) -> None:
+    async def running(self) -> None:
+        if self.listening:
+            await self.listening  # a port that is taken is an error of the start, and ends it
         for message in misspelt(ctx.options.deferred, ctx.options.keys()):
             logger.warning("%s", message)
+
+    def client_connected(self, client: connection.Client) -> None:
+        if self.listening and not self.listening.done() and client.proxy_mode not in _modes():
+            client.error = "codex-mitm is still starting"
+
+
+def _modes() -> list[ProxyMode]:
+    return [ProxyMode.parse(mode) for mode in ctx.options.mode]
+
+
+async def _listen_anew() -> None:
+    servers = ctx.master.addons.get("proxyserver").servers
+    talkers = [logging.getLogger(name) for name in ("mitmproxy.addons.proxyserver", "mitmproxy.proxy.mode_servers")]
+    for talker in talkers:
+        talker.addFilter(_silence)
+    try:
+        await servers.update([])
+    finally:
+        for talker in talkers:
+            talker.removeFilter(_silence)
+    await servers.update(_modes())
+
+
+def _silence(record: logging.LogRecord) -> bool:
+    return False
 
 
 def misspelt(unknown: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -10,18 +10,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY = ROOT / "addons" / "codex_auth.py"
 BIN = Path(sys.executable).parent
 
-_LISTENING = re.compile(r"listening at (?:https?://)?(?:\*|[\d.]+|\[[^]]+\]):(\d+)")
+_LISTENING = re.compile(r"proxy.* listening at (?:\*|[\d.]+|\[[^]]+\]):(\d+)")
 # A cold start is under two seconds here; a loaded machine may take ten times that.
 START_TIMEOUT = 40.0
 
 
 class ProxyDied(Exception):
     """The process ended before it listened; the message is its log."""
+
+
+def failing_start(home: Path, options: Mapping[str, str] | None = None, **more: Any) -> str:
+    """The log of a proxy that must end by itself, with an exit code that says so."""
+    try:
+        with running_proxy(home, options, **more) as proxy:
+            assert proxy.process.wait(20) == 1  # a moment passes between listening and reading what else went wrong
+            return proxy.log()
+    except ProxyDied as died:
+        return str(died)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from addons.serve import CodexServe, misspelt
 @contextmanager
 def mitmproxy_with_options() -> Iterator[taddons.context]:
     with taddons.context(Proxyserver(), TlsConfig()) as tctx:
+        tctx.options.update(server=False)  # options only: tests/e2e starts the real thing
         yield tctx
 
 
