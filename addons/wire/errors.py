@@ -28,6 +28,9 @@ KIND_BY_STATUS: dict[int, tuple[str, str | None]] = {
     504: ("server_error", "timeout"),
 }
 
+# What Cloudflare's challenge and block pages have in them, in lower case.
+CHALLENGE_MARKS = (b"_cf_chl_opt", b"/cdn-cgi/challenge-platform/", b"<title>just a moment", b"| cloudflare</title>")
+
 # A message is a sentence for a person; what is longer is a page or a dump that strayed into it.
 MAX_MESSAGE = 2000
 
@@ -82,8 +85,8 @@ def from_upstream(status: int, content_type: str, body: bytes, upstream: str) ->
 
 def _from_page(status: int, body: bytes, upstream: str) -> OpenAIError:
     # A managed challenge asks for a browser. Trying again only makes it worse, so every SDK is told not to.
-    challenge = b"challenge" in body.lower() or b"cloudflare" in body.lower()
-    if status in (403, 429, 503) and challenge:
+    text = body.lower()
+    if status in (403, 429, 503) and any(mark in text for mark in CHALLENGE_MARKS):
         return OpenAIError(
             403,
             f"{upstream} blocked this machine with a browser challenge (HTTP {status}); "

@@ -1,0 +1,139 @@
+"""An upstream that fails: always OpenAI's envelope and the right status, or an honest end of the stream; nothing leaks or hangs."""
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mitmproxy.certs import CertStore
+
+from tests.e2e.client import ask, error, post, said
+from tests.e2e.conftest import options_for, write_account
+from tests.fakes.control import Control
+from tests.fakes.openai import FakeOpenAI
+from tests.proxy import RunningProxy, running_proxy
+from tests.rawserver import RawServer, raw_server, read_request
+
+BEFORE_THE_ANSWER: dict[str, tuple[dict[str, Any], int, str | None, str]] = {
+    "reset before the head": ({"reset": "before_headers"}, 502, "upstream_error", "could not be reached"),
+    "not HTTP": ({"garbage": True}, 502, "upstream_error", "could not be reached or did not answer in HTTP"),
+    "a challenge": ({"html": 403}, 403, "upstream_blocked", "browser challenge"),
+    "a challenge as 503": ({"html": 503}, 403, "upstream_blocked", "browser challenge"),
+    "FastAPI's 400": ({"status": 400, "body": {"detail": "Store must be set to false"}}, 400, None, "Store must be set to false"),
+    "a bare 500": ({"status": 500, "body": "oops"}, 500, "server_error", "answered 500 without saying why"),
+    "a gateway's page": ({"status": 502, "body": "<html>bad gateway</html>"}, 502, "upstream_error", "a web page instead of JSON"),
+    "a 429": (
+        {"status": 429, "body": {"detail": "slow down"}, "headers": {"retry-after": "7"}},
+        429,
+        "rate_limit_exceeded",
+        "slow",
+    ),
+    "a 404": ({"status": 404, "body": {"detail": "Not Found"}}, 404, None, "Not Found"),
+    "a redirect": ({"redirect": "http://127.0.0.1:1/CANARY"}, 502, "upstream_error", "redirected to 127.0.0.1"),
+    "an answer that is cut before its events": ({"status": 403, "body": {}}, 403, None, "without saying why"),
+}
+
+
+@pytest.mark.parametrize(("fault", "status", "code", "message"), BEFORE_THE_ANSWER.values(), ids=BEFORE_THE_ANSWER)
+def test_a_refusal_is_an_openai_error(
+    fault: dict[str, Any], status: int, code: str | None, message: str, proxy: RunningProxy, control: Control
+) -> None:
+    control.fault("responses", fault)
+    answer = post(proxy.url)
+    assert answer.status_code == status, answer.text
+    assert error(answer)["code"] == code and message in error(answer)["message"]
+    assert answer.headers["x-request-id"]
+    assert answer.headers.get("retry-after") == fault.get("headers", {}).get("retry-after")
+    for secret in control.tokens():
+        assert secret not in answer.text and secret not in str(answer.headers)
+    assert "CANARY" not in answer.text
+    assert said(post(proxy.url)) == "You said: hello there", "and the next request is served"
+
+
+DURING_THE_ANSWER: dict[str, dict[str, Any]] = {
+    "reset after the head": {"reset": "after_headers"},
+    "reset in the body": {"cut_after_bytes": 700, "how": "rst"},
+    "closed in the body": {"cut_after_bytes": 700, "how": "fin"},
+}
+
+
+@pytest.mark.parametrize("fault", DURING_THE_ANSWER.values(), ids=DURING_THE_ANSWER)
+def test_an_answer_that_breaks_off_does_not_look_whole(fault: dict[str, Any], proxy: RunningProxy, control: Control) -> None:
+    control.fault("responses", fault)
+    with pytest.raises(httpx.RemoteProtocolError):
+        post(proxy.url)
+
+
+def test_a_client_that_leaves_takes_the_upstream_with_it(proxy: RunningProxy, control: Control) -> None:
+    control.fault("responses", silence_after_events=3, seconds=20)
+    with httpx.stream("POST", f"{proxy.url}/responses", json=ask(), trust_env=False) as answer:
+        next(answer.iter_raw())
+    seen = wait_until_ended(control)
+    assert seen.ended == "client_left"
+
+
+def wait_until_ended(control: Control, timeout: float = 5.0) -> Any:
+    deadline = time.monotonic() + timeout
+    while (seen := control.seen("backend", "responses")[-1]).ended is None:
+        assert time.monotonic() < deadline, "the upstream is still being read"
+        time.sleep(0.05)
+    return seen
+
+
+@pytest.fixture
+def proxy_to(openai: FakeOpenAI, control: Control, tmp_path: Path) -> Iterator[Any]:
+    """A signed-in proxy whose backend is at another address."""
+    write_account(tmp_path / "auth.json", control.login())
+
+    def start(backend_url: str) -> Any:
+        options = options_for(openai, codex_accounts=str(tmp_path / "auth.json"))
+        return running_proxy(tmp_path, options | {"codex_backend_url": backend_url})
+
+    return start
+
+
+def test_an_upstream_that_refuses_connections(proxy_to: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with proxy_to(f"http://127.0.0.1:{port}") as proxy:
+        answer = post(proxy.url)
+        assert answer.status_code == 502 and error(answer)["code"] == "upstream_error"
+        assert post(proxy.url).status_code == 502, "and it does not stay broken or hang"
+
+
+def test_an_upstream_that_does_not_exist(proxy_to: Any) -> None:
+    with proxy_to("https://chatgpt.invalid/backend-api/codex") as proxy:
+        answer = post(proxy.url)
+        assert answer.status_code == 502 and "chatgpt.invalid" not in answer.headers.get("location", "")
+        assert error(answer)["code"] == "upstream_error"
+
+
+def plain_http(server: RawServer, connection: socket.socket, number: int) -> None:
+    server.received.append(connection.recv(65536))
+    connection.sendall(b"HTTP/1.1 400 this port speaks HTTP\r\ncontent-length: 0\r\n\r\n")
+
+
+def test_tls_to_a_port_that_does_not_speak_it(proxy_to: Any, control: Control) -> None:
+    with raw_server(plain_http) as server, proxy_to(f"https://127.0.0.1:{server.port}") as proxy:
+        answer = post(proxy.url)
+    assert answer.status_code == 502 and error(answer)["code"] == "upstream_error"
+    assert control.current().access_token.encode() not in b"".join(server.received)
+
+
+def test_a_certificate_that_nobody_trusts(proxy_to: Any, control: Control, tmp_path: Path) -> None:
+    """The bearer must not reach a server that cannot prove its name."""
+    CertStore.from_store(tmp_path, "untrusted", 2048)  # mitmproxy's own, made for this test: nobody has heard of it
+
+    def tls(server: RawServer, connection: socket.socket, number: int) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "untrusted-ca.pem")
+        server.received.append(read_request(context.wrap_socket(connection, server_side=True)))
+
+    with raw_server(tls) as server, proxy_to(f"https://127.0.0.1:{server.port}") as proxy:
+        answer = post(proxy.url)
+    assert answer.status_code == 502 and "certificate" in error(answer)["message"].lower()
+    assert not any(server.received)
