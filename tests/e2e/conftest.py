@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,11 @@ def proxy(shared_proxy: RunningProxy, control: Control, account: Path) -> Runnin
     """The shared proxy, signed in with a fresh ChatGPT login."""
     write_account(account, control.login())
     return shared_proxy
+
+
+@pytest.fixture
+def needs_unshare() -> None:
+    """For disks that are full or read-only: a mount namespace of one's own, which needs no root."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
+        assert not os.environ.get("CI"), "unshare (util-linux) is missing or not permitted"
+        pytest.skip("needs unshare (util-linux) and user namespaces")
