@@ -87,10 +87,14 @@ def running_proxy(
     program: str = "mitmdump",
     scripts: Sequence[Path] = (ENTRY,),
     env: Mapping[str, str] | None = None,
+    inside: Sequence[str] = (),
 ) -> Iterator[RunningProxy]:
-    """Starts the proxy and waits until it listens. `options` become `--set name=value`; a list is given with one line an entry."""
+    """Starts the proxy and waits until it listens. `options` become `--set name=value`; a list is given with one line an entry.
+
+    `inside` is a command that runs the one after it, in a namespace of its own for instance.
+    """
     logfile = home / f"{program}-{time.monotonic_ns()}.log"
-    command = [str(BIN / program), *[word for script in scripts for word in ("-s", str(script))], *arguments]
+    command = [*inside, str(BIN / program), *[word for script in scripts for word in ("-s", str(script))], *arguments]
     for name, value in (options or {}).items():
         for line in value.split("\n"):
             command += ["--set", f"{name}={line}"]
