@@ -1,0 +1,86 @@
+"""The README against the code: options with their defaults, commands with their arguments, targets, files, error codes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mitmproxy.test import taddons
+
+from addons import accounts, gate, inject, retry, route, serve
+from addons.wire import errors
+from auth.outbound import Outbound
+from tests.proxy import ROOT, environment
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    with taddons.context() as tctx:
+        before = set(tctx.options.keys())
+        tctx.master.addons.add(route.CodexRoute(lambda url: None), accounts.CodexAccounts(Outbound()))
+        return {name: getattr(tctx.options, name) for name in tctx.options.keys() - before}
+
+
+async def test_every_option_stands_there_with_its_default(options: dict[str, Any]) -> None:
+    rows = dict(re.findall(r"^\| `(codex_\w+)` \| (.*?) \|", README, re.M))
+    assert rows == {name: f"`{value}`" if value else "(none)" for name, value in options.items()}
+
+
+async def test_at_most_twenty_options_and_every_one_explained(options: dict[str, Any]) -> None:
+    assert 0 < len(options) <= 20
+
+
+def test_what_is_set_for_the_user_stands_there() -> None:
+    for name, value in serve.DEFAULTS.items():
+        shown = value[0] if isinstance(value, list) else value
+        assert f"`{name}` (`{shown}`" in README.replace("\n", " ")
+    for name, value in serve.NEEDED.items():
+        assert f"`{name}={str(value).lower() if isinstance(value, bool) else value}`" in README
+
+
+def help_of(*command: str, home: Path) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", "auth", *command, "--help"], cwd=ROOT, env=environment(home), capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_every_command_stands_there(tmp_path: Path) -> None:
+    commands = set(re.findall(r"^    python -m auth (\w+)", help_of(home=tmp_path), re.M))
+    assert commands and commands == set(re.findall(r"^\$ python -m auth (\w+)", README, re.M))
+
+
+def test_every_way_to_sign_in_stands_there(tmp_path: Path) -> None:
+    # --issuer is for tests and gateways, --no-browser and --help explain themselves.
+    flags = set(re.findall(r"--[a-z-]+", help_of("login", home=tmp_path))) - {"--issuer", "--no-browser", "--help"}
+    assert flags == {flag for flag in flags if flag in README}
+
+
+def test_every_make_target_it_names_exists() -> None:
+    named = set(re.findall(r"(?:`|\$ )make ([a-z]+)", README))
+    there = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"run", "test", "login", "demo", "web"} <= named <= there
+
+
+def test_every_file_and_folder_it_names_exists() -> None:
+    named = re.findall(r"`((?:addons|auth|tests)/[\w./]*)`", README)
+    assert named and [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_error_code_of_ours_stands_there() -> None:
+    ours = {code for _, code, _ in accounts.ANSWERS.values()} | {retry.STILL_REFUSED.code, retry.KEY_REFUSED.code}
+    ours |= {retry.wrong_upstream("x").code, errors.kind_of(502)[1], "upstream_blocked", "invalid_json"}
+    assert [code for code in ours if f"`{code}`" not in README] == []
+    assert gate.WEBSOCKET_REFUSED.status == 426 and "426" in README
+
+
+def test_it_names_every_addon() -> None:
+    classes = {
+        name for module in (accounts, gate, inject, retry, route, serve) for name in vars(module) if name.startswith("Codex")
+    }
+    assert classes - {"CodexServe"} == {name for name in classes if f"`{name}`" in README}
