@@ -2,6 +2,9 @@
 
     resend(flow)                  the response hook asks for the request to go out once more; the second answer streams
     put_on_the_wire(flow, ...)    secret headers that reach the upstream's socket and never the flow
+    hold_head(flow)               an answer that streams keeps its head back until its first byte comes out of the stages
+    answer_instead(flow, ...)     meanwhile: another answer takes its place, with its own status
+    end_answer(flow)              the client has what it asked for: end its body here, and stop upstream
     body_was_too_large(flow)      `body_size_limit`, kept in memory and answered politely
     (always)                      JSON instead of HTML for what mitmproxy refuses by itself, and no request bytes in its log
 
@@ -29,7 +32,9 @@ from mitmproxy.proxy.layers.http._events import (
     RequestData,
     RequestEndOfMessage,
     RequestHeaders,
+    RequestProtocolError,
     RequestTrailers,
+    ResponseEndOfMessage,
     ResponseProtocolError,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHook
@@ -43,6 +48,10 @@ HOPELESS_BODY = 4
 
 _resend: WeakSet[http.HTTPFlow] = WeakSet()
 _wire_headers: WeakKeyDictionary[http.Request, Mapping[str, str]] = WeakKeyDictionary()
+_head_held: WeakSet[http.HTTPFlow] = WeakSet()
+_instead: WeakKeyDictionary[http.HTTPFlow, http.Response] = WeakKeyDictionary()
+_ended: WeakSet[http.HTTPFlow] = WeakSet()
+_stopped: WeakSet[http.HTTPFlow] = WeakSet()
 _discarded: WeakKeyDictionary[http.HTTPFlow, int] = WeakKeyDictionary()
 
 
@@ -72,6 +81,22 @@ def put_on_the_wire(flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:
 
 def take_off_the_wire(flow: http.HTTPFlow) -> None:
     _wire_headers.pop(flow.request, None)
+
+
+def hold_head(flow: http.HTTPFlow) -> None:
+    """From `responseheaders`, for an answer that streams: its status is not yet sure, so the client is not told yet."""
+    _head_held.add(flow)
+
+
+def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
+    """From a stage, while the head is held: the client gets this, whole, and upstream is not read any further."""
+    assert flow in _head_held, "the client has its answer's head already"
+    _instead[flow] = response
+
+
+def end_answer(flow: http.HTTPFlow) -> None:
+    """From a stage: what it returns now is the last the client gets, in a body that ends in good form."""
+    _ended.add(flow)
 
 
 def body_was_too_large(flow: http.HTTPFlow) -> bool:
@@ -118,6 +143,50 @@ def _send_again(self: HttpStream) -> layer.CommandGenerator[None]:
     if request.trailers:
         yield SendHttp(RequestTrailers(self.stream_id, request.trailers), self.context.server)
     yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
+
+
+# --- an answer whose head waits, and one that ends early ----------------------------------------------------------------
+
+
+def _start_response_stream(self: HttpStream) -> layer.CommandGenerator[None]:
+    if self.flow in _head_held:
+        self.server_state = self.state_stream_response_body
+    else:
+        yield from _original[HttpStream, "start_response_stream"](self)
+
+
+def _stream_response_body(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
+    steps: Generator[Any, Any, None] = _original[HttpStream, "state_stream_response_body"](self, event)
+    for command in steps:
+        if self.flow in _instead:  # said by the stage, which has just run
+            steps.close()
+            break
+        if self.flow in _head_held:
+            _head_held.discard(self.flow)
+            yield from _original[HttpStream, "start_response_stream"](self)
+        yield command
+    if self.flow in _instead:
+        _head_held.discard(self.flow)
+        self.flow.response = _instead.pop(self.flow)
+        yield from _stop_upstream(self, event)
+        yield from self.send_response()
+    elif self.flow in _ended and not isinstance(event, ResponseEndOfMessage):
+        yield from _stop_upstream(self, event)
+        yield from self.send_response(already_streamed=True)
+
+
+def _stop_upstream(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
+    if isinstance(event, ResponseEndOfMessage):
+        return
+    self.server_state = self.state_done
+    _stopped.add(self.flow)
+    yield SendHttp(RequestProtocolError(self.stream_id, "not needed any more", ErrorCode.CANCEL), self.context.server)
+
+
+def _handle_protocol_error(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
+    # Closing a connection in the middle of an answer comes back as an answer that broke off; here it is our own doing.
+    if not (isinstance(event, ResponseProtocolError) and self.flow in _stopped):
+        yield from _original[HttpStream, "handle_protocol_error"](self, event)
 
 
 # --- secrets on the wire only -----------------------------------------------------------------------------------------
@@ -189,6 +258,9 @@ def _read_request_headers(self: _http1.Http1Server, event: Any) -> layer.Command
 _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any]]] = {
     (HttpStream, "send_response"): (("self", "already_streamed"), _send_response),
     (HttpStream, "check_body_size"): (("self", "request"), _check_body_size),
+    (HttpStream, "handle_protocol_error"): (("self", "event"), _handle_protocol_error),
+    (HttpStream, "start_response_stream"): (("self",), _start_response_stream),
+    (HttpStream, "state_stream_response_body"): (("self", "event"), _stream_response_body),
     (_http1.Http1Client, "send"): (("self", "event"), _client_send),
     (_http1.Http1Server, "read_headers"): (("self", "event"), _read_request_headers),
     (_http1, "make_error_response"): (("status_code", "message"), _make_error_response),

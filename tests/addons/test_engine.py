@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tests.rawserver import Behaviour, RawServer, raw_server, read_request, resp
 SCRIPT = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from addons import engine
+from mitmproxy import http
 engine.install()
 
 class EngineUser:
@@ -30,8 +31,24 @@ class EngineUser:
             flow.response = engine.error_response(OpenAIError(413, "too large"))
 
     def responseheaders(self, flow):
-        if flow.response.status_code == 200:
-            flow.response.stream = lambda data: data or []
+        if flow.response.status_code != 200:
+            return
+        held, seen = "held" in flow.request.path, []
+        if held:
+            engine.hold_head(flow)
+
+        def stage(data):
+            seen.append(data)
+            if b"SWALLOW" in data:
+                return []
+            if b"FAIL" in data or (not data and "nothing" in flow.request.path):
+                engine.answer_instead(flow, http.Response.make(418, b"instead"))
+                return [b"never seen"]
+            if b"STOP" in data:
+                engine.end_answer(flow)
+            return [data] if data else []
+
+        flow.response.stream = stage
 
     def response(self, flow):
         if flow.response.status_code == 401 and not flow.metadata.get("again"):
@@ -156,6 +173,72 @@ def test_what_goes_on_the_wire_is_on_no_flow_in_no_file_and_in_no_log(tmp_path: 
     for file in (tmp_path / "flows", tmp_path / "all.har", proxy.logfile):
         content = file.read_bytes()
         assert b"shown" in content and b"CANARY" not in content, file
+
+
+def chunked(*chunks: bytes, end: bool = True) -> bytes:
+    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body + (b"0\r\n\r\n" if end else b"")
+
+
+class TestAHeadThatIsHeld:
+    """Upstream sends piece by piece and would go on for ever; the stage of the script above decides by what it sees."""
+
+    @pytest.fixture
+    def says(self, server: RawServer) -> Callable[..., None]:
+        def says(*chunks: bytes, goes_on: bool = False) -> None:
+            def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+                while read_request(connection):
+                    connection.sendall(chunked(end=False))
+                    for chunk in chunks:
+                        connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+                        time.sleep(0.05)
+                    if goes_on:
+                        while True:
+                            connection.sendall(b"4\r\nmore\r\n")
+                            time.sleep(0.01)
+                    connection.sendall(b"0\r\n\r\n")
+                    server.received.append(b"finished")
+
+            server.behave = upstream
+
+        return says
+
+    def test_it_goes_out_with_the_first_byte(self, says: Callable[..., None], proxy: RunningProxy) -> None:
+        says(b"SWALLOW", b"one", b"two")
+        answer = httpx.get(f"{proxy.origin}/held")
+        assert (answer.status_code, answer.text) == (200, "onetwo")
+
+    def test_it_goes_out_at_the_end_if_there_is_no_byte(self, says: Callable[..., None], proxy: RunningProxy) -> None:
+        says(b"SWALLOW")
+        answer = httpx.get(f"{proxy.origin}/held")
+        assert (answer.status_code, answer.text) == (200, "")
+
+    @pytest.mark.parametrize("goes_on", [True, False], ids=["upstream goes on", "upstream ends"])
+    def test_another_answer_takes_its_place(self, goes_on: bool, says: Callable[..., None], proxy: RunningProxy) -> None:
+        says(b"SWALLOW", b"FAIL", goes_on=goes_on)
+        with httpx.Client() as client:  # one connection: what is left of the first answer must not reach the second
+            for _ in range(3):
+                answer = client.get(f"{proxy.origin}/held")
+                assert (answer.status_code, answer.text) == (418, "instead")
+
+    def test_another_answer_takes_its_place_at_the_very_end(self, says: Callable[..., None], proxy: RunningProxy) -> None:
+        says(b"SWALLOW")
+        with httpx.Client() as client:
+            for _ in range(3):
+                answer = client.get(f"{proxy.origin}/held/nothing")
+                assert (answer.status_code, answer.text) == (418, "instead")
+
+    @pytest.mark.parametrize("path", ["/held", "/free"])
+    @pytest.mark.parametrize("goes_on", [True, False], ids=["upstream goes on", "upstream ends"])
+    def test_an_answer_that_is_enough_ends_in_good_form(
+        self, path: str, goes_on: bool, says: Callable[..., None], proxy: RunningProxy
+    ) -> None:
+        says(b"one", b"STOP", goes_on=goes_on)
+        with httpx.Client() as client:
+            for _ in range(3):
+                answer = client.get(proxy.origin + path)
+                assert (answer.status_code, answer.text) == (200, "oneSTOP")
+        assert "crashed" not in proxy.log() and "Traceback" not in proxy.log()
 
 
 LIMIT = 1024 * 1024
