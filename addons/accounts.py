@@ -5,6 +5,7 @@ The only addon that talks to `auth`. What `auth` raises becomes the answer that 
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
@@ -44,7 +45,7 @@ def refusal(error: AuthError) -> Refused:
     status, code, retry = ANSWERS.get(type(error), (500, "server_error", False))
     headers = {} if retry else {"x-should-retry": "false"}
     if retry and isinstance(error, TryAgainLater) and error.retry_after:
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))  # a second too early would be refused again
     return Refused(OpenAIError(status, str(error), code=code, headers=headers))
 
 
