@@ -42,7 +42,8 @@ clean: ## remove what make has fetched
 	rm -rf .venv .uv .mypy_cache .pytest_cache .ruff_cache .coverage*
 
 # A Python that is new enough, from PATH or from pyenv; empty if there is none, and uv then downloads one.
-FIND_PYTHON = for p in python3 python3.14 python3.13 python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin/python3; do \
+FIND_PYTHON = pyenv="$${PYENV_ROOT:-$$HOME/.pyenv}"; [ -d "$$pyenv" ] || pyenv=$$(dirname "$$(command -v pyenv)")/..; \
+	for p in python3 python3.14 python3.13 python3.12 "$$pyenv"/versions/*/bin/python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, $(PYTHON_MIN)))' 2>/dev/null && { command -v "$$p"; break; }; done
 
 # uv from PATH, else put into .uv/ by pip. An old Python's pip is renewed first: it does not know today's wheel names.
