@@ -28,7 +28,7 @@ def test_unknown_url_in_openai_words() -> None:
 CHALLENGE = b"<!DOCTYPE html><title>Just a moment...</title><script src='/cdn-cgi/challenge-platform/'></script>"
 
 REFUSALS = {
-    "fastapi detail": (400, "application/json", b'{"detail":"Stream must be set to true"}', 400, "Stream must be set to true", None),
+    "fastapi detail": (400, "application/json", b'{"detail":"Stream must be true"}', 400, "Stream must be true", None),
     "fastapi validation": (
         422,
         "application/json",
