@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -122,12 +123,16 @@ class Program:
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         env: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
+        room: int | None = None,
         **how: Any,
     ) -> Iterator[Running]:
+        """`room` is the size that no file of it can exceed: unlike a mode, a limit binds root too."""
         number = len(self.printed) // 2
         out, err = self.home / f"{number}.out", self.home / f"{number}.err"
         self.printed += [out, err]
         bare = {name: value for name, value in environment(self.home).items() if name not in SCREEN}
+        if room is not None:
+            bare |= {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}  # its file is larger
         with out.open("wb") as out_file, err.open("wb") as err_file:
             process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "auth", *arguments],
@@ -136,6 +141,7 @@ class Program:
                 stdin=stdin,
                 stdout=out_file,
                 stderr=err_file,
+                preexec_fn=None if sys.platform == "win32" else partial(_begin, room),
                 **how,
             )
         try:
@@ -164,16 +170,6 @@ class Program:
             assert [line for line in text.splitlines() if len(line) > 80 and not re.search('/|^codex-mitm:|^ +"', line)] == []
 
 
-def without_room(size: int = 4096) -> dict[str, Any]:
-    """For `run`: no file can become larger than that. Unlike a mode, a limit binds root too."""
-    import resource
-
-    return {
-        "preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)),
-        "env": {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""},  # its file is larger
-    }
-
-
 def consent(url: str, *, allow: bool = True) -> httpx.Response:
     """The user at the browser; the page on which they end up."""
     with httpx.Client(trust_env=False, follow_redirects=True, timeout=TIMEOUT) as browser:
@@ -181,6 +177,15 @@ def consent(url: str, *, allow: bool = True) -> httpx.Response:
         links: list[str] = re.findall(r'href="(/oauth/[^"]+)"', page.text)
         link = next(link for link in links if link.endswith(f"allow={allow:d}"))
         return browser.get(str(page.url.join(link.replace("&amp;", "&"))))
+
+
+def _begin(room: int | None) -> None:
+    import resource
+
+    # A shell that runs the tests in the background has them ignore Ctrl-C, which is inherited.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if room is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
 
 def callback_of(url: str, **query: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from auth import locks, pkce
 from auth.login import has_browser
-from tests.auth.program import Program, Ran, Running, callback_of, consent, posix, visit, wait_until, without_room
+from tests.auth.program import Program, Ran, Running, callback_of, consent, posix, visit, wait_until
 from tests.fakes.openai import FakeOpenAI
 
 CLOSED_STDIN = ["sh", "-c", 'exec "$@" <&-', "sh"]
@@ -460,7 +460,7 @@ def test_what_was_wrong_with_the_old_one_is_forgotten(program: Program) -> None:
 
 @posix
 def test_a_folder_without_room_is_told_before_the_user_goes_to_the_browser(program: Program) -> None:
-    ran = program.run_here("login", "--device", **without_room())
+    ran = program.run_here("login", "--device", room=4096)
     assert (ran.code, ran.out) == (1, "")
     assert f"{program.file()} could not be written, file too large" in ran.err
     assert program.fake.control.counts().of("issuer") == 0

@@ -11,7 +11,7 @@ import pytest
 
 from auth import voice
 from auth.__main__ import make_parser
-from tests.auth.program import SIGN_IN, Program, Ran, posix, wait_until, without_room
+from tests.auth.program import SIGN_IN, Program, Ran, posix, wait_until
 
 # -- refresh
 
@@ -65,7 +65,7 @@ def test_an_api_key_has_nothing_to_refresh(program: Program) -> None:
 @posix
 def test_a_good_token_is_not_spent_for_one_that_cannot_be_kept(program: Program) -> None:
     program.place(program.fake.control.login())
-    ran = program.run_here("refresh", **without_room())
+    ran = program.run_here("refresh", room=4096)
     assert (ran.code, "could not be written, file too large" in ran.err) == (1, True)
     assert program.fake.control.counts().refreshes == 0
 
@@ -87,7 +87,7 @@ def test_a_new_token_for_which_there_is_no_room_after_all_is_kept_until_there_is
 
     # More than the 8 KiB for which there was room when it was tried.
     program.place(program.fake.control.login() | {"padding": "x" * 9000})
-    with program.start("refresh", "--issuer", program.fake.issuer_url, **without_room(8192)) as refresh:
+    with program.start("refresh", "--issuer", program.fake.issuer_url, room=8192) as refresh:
         refresh.wait_for("trying until it can")
         resource.prlimit(refresh.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert refresh.end().code == 0

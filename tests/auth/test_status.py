@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from auth.sidecar import fingerprint
-from tests.auth.program import SIGN_IN, Program, Ran, posix, without_room
+from tests.auth.program import SIGN_IN, Program, Ran, posix
 
 
 def status(program: Program, *arguments: str, **how: Any) -> tuple[int, list[dict[str, Any]]]:
@@ -177,9 +177,9 @@ def test_the_last_error_and_a_token_that_is_in_memory_only(program: Program) -> 
 @posix
 def test_a_folder_that_cannot_be_written(program: Program) -> None:
     program.place(program.fake.control.login())
-    _, [account] = status(program, **without_room())
+    _, [account] = status(program, room=4096)
     assert (account["usable"], account["writable"], account["not_writable"]) == (True, False, "file too large")
-    ran = program.run("status", **without_room())
+    ran = program.run("status", room=4096)
     assert "read-only  file too large, a refreshed token could not be kept\n" in ran.out
 
 
