@@ -4,7 +4,7 @@
     put_on_the_wire(flow, ...)    secret headers that reach the upstream's socket and never the flow
     hold_head(flow)               an answer that streams keeps its head back until its first byte comes out of the stages
     answer_instead(flow, ...)     meanwhile: another answer takes its place, with its own status
-    end_answer(flow)              the client has what it asked for: end its body here, and stop upstream
+    end_answer(flow, ...)         the client has what it asked for: end its body here, and stop upstream
     body_was_too_large(flow)      `body_size_limit`, kept in memory and answered politely
     (always)                      JSON instead of HTML for what mitmproxy refuses by itself, and no request bytes in its log
 
@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 from mitmproxy.net.http import http1
-from mitmproxy.proxy import commands, layer
+from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _http1
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
@@ -46,11 +46,15 @@ from addons.wire.errors import OpenAIError
 # not look at the answer and would see a broken connection instead of the 413. Beyond that it is cut off.
 HOPELESS_BODY = 4
 
+# Seconds between the last event of an answer and the end of upstream's body. It is the same packet as a rule; a client that reads to
+# the end of the body would wait as long (nanobot hangs for as long as upstream lingers).
+UPSTREAMS_END = 0.5
+
 _resend: WeakSet[http.HTTPFlow] = WeakSet()
 _wire_headers: WeakKeyDictionary[http.Request, Mapping[str, str]] = WeakKeyDictionary()
 _head_held: WeakSet[http.HTTPFlow] = WeakSet()
 _instead: WeakKeyDictionary[http.HTTPFlow, http.Response] = WeakKeyDictionary()
-_ended: WeakSet[http.HTTPFlow] = WeakSet()
+_ended: WeakKeyDictionary[http.HTTPFlow, float] = WeakKeyDictionary()
 _stopped: WeakSet[http.HTTPFlow] = WeakSet()
 _discarded: WeakKeyDictionary[http.HTTPFlow, int] = WeakKeyDictionary()
 
@@ -94,9 +98,12 @@ def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
     _instead[flow] = response
 
 
-def end_answer(flow: http.HTTPFlow) -> None:
-    """From a stage: what it returns now is the last the client gets, in a body that ends in good form."""
-    _ended.add(flow)
+def end_answer(flow: http.HTTPFlow, *, at_once: bool) -> None:
+    """From a stage: what it returns now is the last the client gets, in a body that ends in good form.
+
+    Not `at_once`, upstream has a moment to come to its own end, so that its connection can be used again.
+    """
+    _ended[flow] = 0.0 if at_once else UPSTREAMS_END
 
 
 def body_was_too_large(flow: http.HTTPFlow) -> bool:
@@ -105,9 +112,14 @@ def body_was_too_large(flow: http.HTTPFlow) -> bool:
 
 
 def error_response(error: OpenAIError) -> http.Response:
-    """The answer for a refusal of our own: the envelope, with a request id as OpenAI's answers have."""
-    headers = {"content-type": "application/json", "x-request-id": f"req_{uuid.uuid4().hex}", **error.headers}
-    return http.Response.make(error.status, error.body(), headers)
+    """The answer for a refusal of our own: the envelope."""
+    return json_response(error.status, error.body(), error.headers)
+
+
+def json_response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> http.Response:
+    """An answer of our own, with a request id as OpenAI's answers have."""
+    head = {"content-type": "application/json", "x-request-id": f"req_{uuid.uuid4().hex}", **(headers or {})}
+    return http.Response.make(status, body, head)
 
 
 # --- resend -----------------------------------------------------------------------------------------------------------
@@ -170,9 +182,23 @@ def _stream_response_body(self: HttpStream, event: Any) -> layer.CommandGenerato
         self.flow.response = _instead.pop(self.flow)
         yield from _stop_upstream(self, event)
         yield from self.send_response()
-    elif self.flow in _ended and not isinstance(event, ResponseEndOfMessage):
-        yield from _stop_upstream(self, event)
-        yield from self.send_response(already_streamed=True)
+    elif (moment := _ended.pop(self.flow, None)) is not None and not isinstance(event, ResponseEndOfMessage):
+        if moment:
+            yield commands.RequestWakeup(moment)
+        else:
+            yield from _end_now(self, event)
+
+
+def _handle_event(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
+    if not isinstance(event, events.Wakeup):
+        yield from _original[HttpStream, "_handle_event"](self, event)
+    elif self.server_state == self.state_stream_response_body:
+        yield from _end_now(self, event)
+
+
+def _end_now(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
+    yield from _stop_upstream(self, event)
+    yield from self.send_response(already_streamed=True)
 
 
 def _stop_upstream(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
@@ -258,6 +284,7 @@ def _read_request_headers(self: _http1.Http1Server, event: Any) -> layer.Command
 _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any]]] = {
     (HttpStream, "send_response"): (("self", "already_streamed"), _send_response),
     (HttpStream, "check_body_size"): (("self", "request"), _check_body_size),
+    (HttpStream, "_handle_event"): (("self", "event"), _handle_event),
     (HttpStream, "handle_protocol_error"): (("self", "event"), _handle_protocol_error),
     (HttpStream, "start_response_stream"): (("self",), _start_response_stream),
     (HttpStream, "state_stream_response_body"): (("self", "event"), _stream_response_body),

@@ -12,6 +12,7 @@ class RawServer:
     port: int
     behave: "Behaviour"
     """May be changed while it runs; a connection keeps the one it came in under."""
+    connections_made: int = 0
     received: list[bytes] = field(default_factory=list)
     """Request heads and bodies, in order, as they came."""
 
@@ -44,6 +45,7 @@ def raw_server(behave: Behaviour) -> Iterator[RawServer]:
             connections.append(connection)
             threading.Thread(target=serve_one, args=(connection, number), daemon=True).start()
             number += 1
+            server.connections_made += 1
 
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()

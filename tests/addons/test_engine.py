@@ -39,13 +39,15 @@ class EngineUser:
 
         def stage(data):
             seen.append(data)
+            if b"LAST" in b"".join(seen[:-1]):
+                return []
             if b"SWALLOW" in data:
                 return []
             if b"FAIL" in data or (not data and "nothing" in flow.request.path):
                 engine.answer_instead(flow, http.Response.make(418, b"instead"))
                 return [b"never seen"]
-            if b"STOP" in data:
-                engine.end_answer(flow)
+            if b"STOP" in data or b"LAST" in data:
+                engine.end_answer(flow, at_once=b"STOP" in data)
             return [data] if data else []
 
         flow.response.stream = stage
@@ -85,6 +87,7 @@ def proxy(shared: tuple[RunningProxy, RawServer]) -> RunningProxy:
 def server(shared: tuple[RunningProxy, RawServer]) -> RawServer:
     """Tests set `behave`; whoever connects to a server that no test has set up is turned away."""
     shared[1].received.clear()
+    shared[1].connections_made = 0
     shared[1].behave = refuse_everything
     return shared[1]
 
@@ -228,16 +231,25 @@ class TestAHeadThatIsHeld:
                 answer = client.get(f"{proxy.origin}/held/nothing")
                 assert (answer.status_code, answer.text) == (418, "instead")
 
+    def test_an_upstream_that_comes_to_its_end_keeps_its_connection(
+        self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"one", b"LAST")
+        with httpx.Client() as client:
+            assert [client.get(f"{proxy.origin}/held").text for _ in range(3)] == ["oneLAST"] * 3
+        assert server.received == [b"finished"] * 3 and server.connections_made == 1
+
     @pytest.mark.parametrize("path", ["/held", "/free"])
+    @pytest.mark.parametrize("last", [b"STOP", b"LAST"])
     @pytest.mark.parametrize("goes_on", [True, False], ids=["upstream goes on", "upstream ends"])
     def test_an_answer_that_is_enough_ends_in_good_form(
-        self, path: str, goes_on: bool, says: Callable[..., None], proxy: RunningProxy
+        self, path: str, last: bytes, goes_on: bool, says: Callable[..., None], proxy: RunningProxy
     ) -> None:
-        says(b"one", b"STOP", goes_on=goes_on)
+        says(b"one", last, goes_on=goes_on)
         with httpx.Client() as client:
             for _ in range(3):
                 answer = client.get(proxy.origin + path)
-                assert (answer.status_code, answer.text) == (200, "oneSTOP")
+                assert (answer.status_code, answer.text) == (200, f"one{last.decode()}")
         assert "crashed" not in proxy.log() and "Traceback" not in proxy.log()
 
 
