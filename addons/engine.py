@@ -34,8 +34,10 @@ from mitmproxy.proxy.layers.http._events import (
     RequestHeaders,
     RequestProtocolError,
     RequestTrailers,
+    ResponseData,
     ResponseEndOfMessage,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHook
 from mitmproxy.utils import human
@@ -46,7 +48,7 @@ from addons.wire.errors import OpenAIError
 # not look at the answer and would see a broken connection instead of the 413. Beyond that it is cut off.
 HOPELESS_BODY = 4
 
-# Seconds between the last event of an answer and the end of upstream's body. It is the same packet as a rule; a client that reads to
+# Seconds between the last event of an answer and the end of upstream's body. The same packet, as a rule; a client that reads to
 # the end of the body would wait as long (nanobot hangs for as long as upstream lingers).
 UPSTREAMS_END = 0.5
 
@@ -189,11 +191,16 @@ def _stream_response_body(self: HttpStream, event: Any) -> layer.CommandGenerato
             yield from _end_now(self, event)
 
 
+# What may still come from an upstream that was stopped: data on its way, and its end, which looks like an answer that broke off.
+_OF_UPSTREAM = (ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
+
+
 def _handle_event(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
-    if not isinstance(event, events.Wakeup):
+    if isinstance(event, events.Wakeup):
+        if self.server_state == self.state_stream_response_body:
+            yield from _end_now(self, event)
+    elif not (isinstance(event, _OF_UPSTREAM) and self.flow in _stopped):
         yield from _original[HttpStream, "_handle_event"](self, event)
-    elif self.server_state == self.state_stream_response_body:
-        yield from _end_now(self, event)
 
 
 def _end_now(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
@@ -207,12 +214,6 @@ def _stop_upstream(self: HttpStream, event: Any) -> layer.CommandGenerator[None]
     self.server_state = self.state_done
     _stopped.add(self.flow)
     yield SendHttp(RequestProtocolError(self.stream_id, "not needed any more", ErrorCode.CANCEL), self.context.server)
-
-
-def _handle_protocol_error(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
-    # Closing a connection in the middle of an answer comes back as an answer that broke off; here it is our own doing.
-    if not (isinstance(event, ResponseProtocolError) and self.flow in _stopped):
-        yield from _original[HttpStream, "handle_protocol_error"](self, event)
 
 
 # --- secrets on the wire only -----------------------------------------------------------------------------------------
@@ -285,7 +286,6 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any]]] = {
     (HttpStream, "send_response"): (("self", "already_streamed"), _send_response),
     (HttpStream, "check_body_size"): (("self", "request"), _check_body_size),
     (HttpStream, "_handle_event"): (("self", "event"), _handle_event),
-    (HttpStream, "handle_protocol_error"): (("self", "event"), _handle_protocol_error),
     (HttpStream, "start_response_stream"): (("self",), _start_response_stream),
     (HttpStream, "state_stream_response_body"): (("self", "event"), _stream_response_body),
     (_http1.Http1Client, "send"): (("self", "event"), _client_send),
