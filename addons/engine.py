@@ -2,7 +2,7 @@
 
     resend(flow)                  the response hook asks for the request to go out once more; the second answer streams
     put_on_the_wire(flow, ...)    secret headers that reach the upstream's socket and never the flow
-    hold_head(flow)               an answer that streams keeps its head back until its first byte comes out of the stages
+    hold_head(flow, ...)          an answer that streams keeps its head back until its first byte comes out of the stages
     answer_instead(flow, ...)     meanwhile: another answer takes its place, with its own status
     end_answer(flow, ...)         the client has what it asked for: end its body here, and stop upstream
     body_was_too_large(flow)      `body_size_limit`, kept in memory and answered politely
@@ -52,11 +52,16 @@ HOPELESS_BODY = 4
 # the end of the body would wait as long (nanobot hangs for as long as upstream lingers).
 UPSTREAMS_END = 0.5
 
+# Seconds. An upstream that refuses does it at once, and a client should know soon that somebody is there.
+HELD_AT_MOST = 5.0
+
 _resend: WeakSet[http.HTTPFlow] = WeakSet()
 _wire_headers: WeakKeyDictionary[http.Request, Mapping[str, str]] = WeakKeyDictionary()
-_head_held: WeakSet[http.HTTPFlow] = WeakSet()
+_head_held: WeakKeyDictionary[http.HTTPFlow, Callable[[], list[bytes]] | None] = WeakKeyDictionary()
+_knows_the_end: WeakSet[http.HTTPFlow] = WeakSet()
 _instead: WeakKeyDictionary[http.HTTPFlow, http.Response] = WeakKeyDictionary()
 _ended: WeakKeyDictionary[http.HTTPFlow, float] = WeakKeyDictionary()
+_lingering: WeakSet[http.HTTPFlow] = WeakSet()
 _stopped: WeakSet[http.HTTPFlow] = WeakSet()
 _discarded: WeakKeyDictionary[http.HTTPFlow, int] = WeakKeyDictionary()
 
@@ -89,9 +94,13 @@ def take_off_the_wire(flow: http.HTTPFlow) -> None:
     _wire_headers.pop(flow.request, None)
 
 
-def hold_head(flow: http.HTTPFlow) -> None:
-    """From `responseheaders`, for an answer that streams: its status is not yet sure, so the client is not told yet."""
-    _head_held.add(flow)
+def hold_head(flow: http.HTTPFlow, release: Callable[[], list[bytes]] | None = None) -> None:
+    """From `responseheaders`, for an answer that streams: its status is not yet sure, so the client is not told yet.
+
+    After `HELD_AT_MOST` seconds it is told all the same, and gets what `release` returns; without `release` it waits as long as the
+    stages do. The stages see an upstream that breaks off as one that ends: whether it was the end is theirs to know.
+    """
+    _head_held[flow] = release
 
 
 def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
@@ -165,6 +174,9 @@ def _send_again(self: HttpStream) -> layer.CommandGenerator[None]:
 def _start_response_stream(self: HttpStream) -> layer.CommandGenerator[None]:
     if self.flow in _head_held:
         self.server_state = self.state_stream_response_body
+        _knows_the_end.add(self.flow)
+        if _head_held[self.flow]:
+            yield commands.RequestWakeup(HELD_AT_MOST)
     else:
         yield from _original[HttpStream, "start_response_stream"](self)
 
@@ -176,16 +188,16 @@ def _stream_response_body(self: HttpStream, event: Any) -> layer.CommandGenerato
             steps.close()
             break
         if self.flow in _head_held:
-            _head_held.discard(self.flow)
-            yield from _original[HttpStream, "start_response_stream"](self)
+            yield from _release_head(self)
         yield command
     if self.flow in _instead:
-        _head_held.discard(self.flow)
+        _head_held.pop(self.flow, None)
         self.flow.response = _instead.pop(self.flow)
         yield from _stop_upstream(self, event)
         yield from self.send_response()
     elif (moment := _ended.pop(self.flow, None)) is not None and not isinstance(event, ResponseEndOfMessage):
         if moment:
+            _lingering.add(self.flow)
             yield commands.RequestWakeup(moment)
         else:
             yield from _end_now(self, event)
@@ -197,10 +209,31 @@ _OF_UPSTREAM = (ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponsePr
 
 def _handle_event(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
     if isinstance(event, events.Wakeup):
-        if self.server_state == self.state_stream_response_body:
-            yield from _end_now(self, event)
+        yield from _on_wakeup(self, event)
+    elif isinstance(event, ResponseProtocolError) and _breaks_off(self):
+        yield from self.server_state(ResponseEndOfMessage(self.stream_id))
     elif not (isinstance(event, _OF_UPSTREAM) and self.flow in _stopped):
         yield from _original[HttpStream, "_handle_event"](self, event)
+
+
+def _breaks_off(self: HttpStream) -> bool:
+    return self.server_state == self.state_stream_response_body and self.flow in _knows_the_end
+
+
+def _on_wakeup(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
+    if self.server_state != self.state_stream_response_body:
+        return
+    if self.flow in _lingering:
+        yield from _end_now(self, event)
+    elif release := _head_held.get(self.flow):
+        yield from _release_head(self)
+        for chunk in release():
+            yield SendHttp(ResponseData(self.stream_id, chunk), self.context.client)
+
+
+def _release_head(self: HttpStream) -> layer.CommandGenerator[None]:
+    _head_held.pop(self.flow, None)
+    yield from _original[HttpStream, "start_response_stream"](self)
 
 
 def _end_now(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:

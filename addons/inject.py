@@ -8,7 +8,7 @@ from addons import engine
 from addons.accounts import CodexAccounts
 from addons.guard import FAULT, Refused, guarded, is_open
 from addons.names import user_agent
-from addons.route import UPSTREAM
+from addons.route import UPSTREAM, is_codex_cli
 from addons.upstreams import BaseUrl, Upstream
 from addons.wire.errors import OpenAIError
 from auth.source import Credential
@@ -63,7 +63,7 @@ class CodexInject:
         request.headers.update(shown(headers, credential.account))
 
     def introduce(self, headers: http.Headers, upstream: Upstream) -> None:
-        """Name ourselves to the Codex backend. A client that has an originator is a Codex CLI and speaks for itself."""
-        if upstream == "codex" and "originator" not in headers:
+        """Name ourselves to the Codex backend. A Codex CLI speaks for itself."""
+        if upstream == "codex" and not is_codex_cli(headers):
             headers["originator"] = ctx.options.codex_originator
             headers["user-agent"] = user_agent(ctx.options.codex_originator)

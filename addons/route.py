@@ -1,8 +1,7 @@
-"""Which upstream a request goes to, and with which path. Tags the flow: `codex.upstream` in its metadata makes it one of ours."""
+"""Which upstream a request goes to, and with which path. Tags the flow with the upstream, and with the dialect to be translated."""
 
 from collections.abc import Callable
 
-import orjson
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.net import server_spec
@@ -10,11 +9,11 @@ from mitmproxy.utils import human
 
 from addons.accounts import ACCOUNT_KIND
 from addons.guard import Refused, guarded, is_open
-from addons.upstreams import BaseUrl, Upstream, choose, parse_base_url, passes_to_codex, target
+from addons.upstreams import CODEX_PATHS, BaseUrl, Upstream, bare_path, choose, parse_base_url, passes_to_codex, target
 from addons.wire import encoding
 from addons.wire.errors import OpenAIError
 
-UPSTREAM = "codex.upstream"
+UPSTREAM, DIALECT = "codex.upstream", "codex.dialect"
 SETTINGS = ("auto", "codex", "platform")
 
 
@@ -80,7 +79,7 @@ class CodexRoute:
         if isinstance(path, OpenAIError):
             raise Refused(path)
         if upstream == "codex":
-            self._make_plain(flow.request)
+            self._tidy_for_codex(flow)
         self._send_to(flow, upstream, path)
         flow.metadata[UPSTREAM] = upstream
 
@@ -91,34 +90,30 @@ class CodexRoute:
         request.host_header = base.host if base.port == default_port else f"{base.host}:{base.port}"
         flow.server_conn.via = self.via[upstream]
 
-    def _make_plain(self, request: http.Request) -> None:
-        """The body the Codex backend is sure to understand, or the refusal: one JSON object without a content-encoding."""
-        limit = human.parse_size(ctx.options.body_size_limit) or 2**63
+    def _tidy_for_codex(self, flow: http.HTTPFlow) -> None:
+        """The backend surely understands a body without a content-encoding, and gets no header that it has no use for."""
+        request, limit = flow.request, human.parse_size(ctx.options.body_size_limit) or 2**63
         if request.method == "POST":
-            plain = checked_body(request.headers.pop("content-encoding", ""), request.raw_content or b"", limit)
-            if plain is not request.raw_content:
-                request.content = plain
-        # Whatever the client could read compressed, errors are written into the stream here: it has to be plain.
+            body = plain_body(request.headers.pop("content-encoding", ""), request.raw_content or b"", limit)
+            if body is not request.raw_content:
+                request.content = body
         for name in [name for name in request.headers if not passes_to_codex(name)]:
             del request.headers[name]
+        # Whatever the client could read compressed: answers are read here, and errors are written into the stream.
         request.headers["accept-encoding"] = "identity"
+        if not is_codex_cli(request.headers):
+            flow.metadata[DIALECT] = CODEX_PATHS[bare_path(flow.request.path)].dialect
 
 
-def checked_body(content_encoding: str, body: bytes, limit: int) -> bytes:
+def is_codex_cli(headers: http.Headers) -> bool:
+    """It speaks the backend's own language, and wants to hear it: nothing of what it says or gets is translated."""
+    return "originator" in headers
+
+
+def plain_body(content_encoding: str, body: bytes, limit: int) -> bytes:
     try:
-        plain = encoding.decode(content_encoding, body, limit) if content_encoding else body
+        return encoding.decode(content_encoding, body, limit) if content_encoding else body
     except encoding.TooLarge:
         raise Refused(OpenAIError(413, f"decoded, the request body is over {limit} bytes (option body_size_limit)")) from None
     except encoding.Undecodable as e:
         raise Refused(OpenAIError(400, f"the request body cannot be decoded: {e}", code="invalid_encoding")) from e
-    try:
-        parsed = orjson.loads(plain)
-    except orjson.JSONDecodeError as e:
-        raise Refused(OpenAIError(400, f"the request body is not valid JSON: {e}", code="invalid_json")) from e
-    if not isinstance(parsed, dict):
-        raise Refused(OpenAIError(400, f"the request body is a JSON {_json_type(parsed)}, not an object", code="invalid_type"))
-    return plain
-
-
-def _json_type(value: object) -> str:
-    return {list: "array", str: "string", int: "number", float: "number", bool: "boolean"}.get(type(value), "null")

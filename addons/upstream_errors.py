@@ -7,7 +7,7 @@ from mitmproxy import http
 
 from addons import engine
 from addons.guard import Refused, guarded
-from addons.route import UPSTREAM
+from addons.route import DIALECT, UPSTREAM
 from addons.wire import errors
 from addons.wire.errors import OpenAIError
 
@@ -28,7 +28,8 @@ class CodexUpstreamErrors:
         if answer.status_code < 400:
             return
         content_type, body = answer.headers.get("content-type", ""), answer.get_content(strict=False) or b""
-        error = errors.from_upstream(answer.status_code, content_type, body, flow.request.host)
+        dialect = flow.metadata.get(DIALECT)
+        error = errors.from_upstream(answer.status_code, content_type, body, flow.request.host, dialect)
         if error:
             flow.response = engine.error_response(error)
             for name, value in answer.headers.items(multi=True):

@@ -6,14 +6,25 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from addons.wire.errors import OpenAIError, invalid_url
+from addons.wire.plan import Dialect
 
 Upstream = Literal["codex", "platform"]
 
-# What the Codex backend has behind its base URL, by the client's path without `/v1`.
-CODEX_PATHS: Mapping[str, tuple[str, ...]] = {
-    "/responses": ("POST",),
-    "/responses/compact": ("POST",),
-    "/models": ("GET",),
+
+class CodexPath(NamedTuple):
+    method: str
+    path: str
+    """Behind the backend's base URL."""
+    dialect: Dialect | None = None
+    """What a client speaks there, if it has to be translated."""
+
+
+# By the client's path without `/v1`.
+CODEX_PATHS: Mapping[str, CodexPath] = {
+    "/responses": CodexPath("POST", "/responses", "responses"),
+    "/chat/completions": CodexPath("POST", "/responses", "chat"),
+    "/responses/compact": CodexPath("POST", "/responses/compact"),
+    "/models": CodexPath("GET", "/models"),
 }
 
 # Headers that reach the Codex backend: what the Codex CLI sends (0.169) and what describes the body. A name that ends in `*`
@@ -86,16 +97,22 @@ def choose(setting: str, account_kind: str) -> Upstream:
 def target(upstream: Upstream, base: BaseUrl, method: str, path: str) -> str | OpenAIError:
     """The path to ask `upstream` for, query included, or the refusal. Clients may leave `/v1` away or end in a slash."""
     bare, question_mark, query = path.partition("?")
-    rest = bare.rstrip("/").removeprefix("/v1")
+    rest = bare_path(path)
     if not rest.startswith("/") or "//" in rest or {".", ".."} & set(rest.split("/")):
         return invalid_url(method, bare)
     if upstream == "platform":
         return f"{base.path}/v1{rest}{question_mark}{query}"
-    if rest not in CODEX_PATHS:
+    served = CODEX_PATHS.get(rest)
+    if served is None:
         return _not_on_codex(method, bare)
-    if method not in CODEX_PATHS[rest]:
-        return OpenAIError(405, f"Not allowed to {method} on {bare}", headers={"allow": ", ".join(CODEX_PATHS[rest])})
-    return f"{base.path}{rest}{question_mark}{query}"
+    if method != served.method:
+        return OpenAIError(405, f"Not allowed to {method} on {bare}", headers={"allow": served.method})
+    return f"{base.path}{served.path}{question_mark}{query}"
+
+
+def bare_path(path: str) -> str:
+    """What a path asks for: without the query, `/v1` and a slash at the end."""
+    return path.partition("?")[0].rstrip("/").removeprefix("/v1")
 
 
 # Paths of api.openai.com that clients ask for and the Codex backend does not have.
@@ -111,7 +128,7 @@ def _not_on_codex(method: str, path: str) -> OpenAIError:
         return invalid_url(method, path)
     return OpenAIError(
         404,
-        f"{method} {path} is not served on a ChatGPT login, which reaches /v1/responses only; "
+        f"{method} {path} is not served on a ChatGPT login, which reaches /v1/responses and /v1/chat/completions only; "
         "an account with an API key serves it (sign in with `make login ARGS=--api-key-stdin`)",
         code="not_supported",
     )

@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from addons.wire.plan import Dialect
+
 # By status: what OpenAI answers where it says more than "something failed". The first is the `type`, the second the `code`
 # used when upstream gave none. The SDKs choose their exception class by status alone.
 KIND_BY_STATUS: dict[int, tuple[str, str | None]] = {
@@ -69,7 +71,7 @@ def invalid_url(method: str, path: str) -> OpenAIError:
     return OpenAIError(404, f"Invalid URL ({method} {path})")
 
 
-def from_upstream(status: int, content_type: str, body: bytes, upstream: str) -> OpenAIError | None:
+def from_upstream(status: int, content_type: str, body: bytes, upstream: str, dialect: Dialect | None = None) -> OpenAIError | None:
     """The refusal that `upstream` (its host name, for the message) answered with, or None if it already is OpenAI's envelope."""
     if "html" in content_type or body.lstrip()[:1] == b"<":
         return _from_page(status, body, upstream)
@@ -77,7 +79,7 @@ def from_upstream(status: int, content_type: str, body: bytes, upstream: str) ->
     if isinstance(parsed.get("error"), dict) and isinstance(parsed["error"].get("message"), str):
         return None
     if "detail" in parsed:
-        return OpenAIError(status, _detail(parsed["detail"]))
+        return _from_detail(status, _detail(parsed["detail"]), dialect)
     if isinstance(parsed.get("error"), str):
         return OpenAIError(status, parsed["error"])
     return OpenAIError(status, f"{upstream} answered {status} without saying why")
@@ -95,6 +97,14 @@ def _from_page(status: int, body: bytes, upstream: str) -> OpenAIError:
             headers={"x-should-retry": "false"},
         )
     return OpenAIError(status, f"{upstream} answered {status} with a web page instead of JSON", code="upstream_error")
+
+
+def _from_detail(status: int, detail: str, dialect: Dialect | None) -> OpenAIError:
+    if status == 400 and detail.startswith("The '") and "' model is not supported" in detail:
+        # OpenAI's two APIs say it differently.
+        found = OpenAIError(400, detail, code="model_not_found", param="model")
+        return found if dialect == "responses" else OpenAIError(404, detail, code="model_not_found")
+    return OpenAIError(status, detail)
 
 
 def _detail(detail: Any) -> str:

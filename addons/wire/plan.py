@@ -50,6 +50,10 @@ class Answering:
     legacy_functions: bool = False
     custom_tools: bool = False
     show_reasoning: bool = True
+    show_annotations: bool = True
+    """False for a client that cannot read them (nanobot: objects among `annotations` make the whole answer undecodable)."""
+    prompt_tokens: int = 0
+    """An estimate, for the usage of an answer that is cut here: upstream is cancelled before it can tell."""
 
 
 @dataclass(frozen=True, slots=True)

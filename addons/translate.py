@@ -1,0 +1,175 @@
+"""Clients of both of OpenAI's dialects on the Codex backend, which has a dialect of its own: bodies in, streams out.
+
+What was changed is on every answer: `x-codex-model` is the model that was asked, `x-codex-edits` what was added, dropped, forced,
+mapped or emulated. A Codex CLI is left alone, and so is every request to the platform.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import orjson
+from mitmproxy import ctx, http
+from mitmproxy.addonmanager import Loader
+
+from addons import engine
+from addons.catalog import CodexCatalog
+from addons.guard import Refused, guarded, is_open
+from addons.policy import CodexPolicy
+from addons.route import DIALECT, UPSTREAM
+from addons.streams import StreamChain, chain_of
+from addons.upstream_errors import KEPT_PREFIXES
+from addons.wire import chat_request, responses_request
+from addons.wire.chat_stream import ChatStage
+from addons.wire.errors import OpenAIError
+from addons.wire.fold import ChatFold, Fold, ResponsesFold
+from addons.wire.models import Catalog, Resolved, model_name, resolve
+from addons.wire.plan import Answering, BadRequest, Dialect, Plan
+from addons.wire.responses_stream import ResponsesStage
+from addons.wire.stage import Stage
+
+# Header lines of more than 8 KiB are refused by many servers and clients; a request with that many edits is told so.
+MAX_EDITS = 4000
+
+
+class CodexTranslate:
+    """After `CodexRoute`, which says what there is to translate; its answers' side is the first stage of the stream."""
+
+    def __init__(self, catalog: CodexCatalog, policy: CodexPolicy) -> None:
+        self.catalog = catalog
+        self.policy = policy
+        self.plans: WeakKeyDictionary[http.HTTPFlow, Plan] = WeakKeyDictionary()
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option(
+            "codex_strict",
+            bool,
+            False,
+            "Refuse a request with a parameter that the Codex backend does not take, instead of dropping it and saying so.",
+        )
+
+    @guarded
+    async def request(self, flow: http.HTTPFlow) -> None:
+        if not is_open(flow) or flow.metadata.get(UPSTREAM) != "codex" or flow.request.method != "POST":
+            return
+        body = parsed_object(flow.request.raw_content or b"")
+        dialect: Dialect | None = flow.metadata.get(DIALECT)
+        if dialect is None:
+            return
+        plan = self._plan(dialect, body, await self.catalog.current(flow))
+        flow.request.content = dumped(plan.body)
+        flow.request.headers["content-type"] = "application/json"
+        flow.request.headers["accept"] = "text/event-stream"
+        flow.request.headers.update(plan.headers)
+        self.plans[flow] = plan
+
+    def _plan(self, dialect: Dialect, body: dict[str, Any], catalog: Catalog) -> Plan:
+        try:
+            model = resolve(model_name(body), self.policy.current().aliases, catalog)
+            return PLANNERS[dialect](body, model, ctx.options.codex_strict)
+        except BadRequest as e:
+            raise Refused(OpenAIError(400, e.message, code=e.code, param=e.param)) from e
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        plan = self.plans.get(flow)
+        if plan is None or not flow.response:
+            return
+        explain(flow.response.headers, plan)
+        if not isinstance(flow.response.stream, StreamChain):
+            return  # a refusal, which is not translated but brought into OpenAI's shape
+        flow.response.headers["content-type"] = "text/event-stream; charset=utf-8"
+        flow.response.headers.pop("content-length", None)
+        # nginx and others that stand before us would collect the stream otherwise.
+        flow.response.headers["cache-control"], flow.response.headers["x-accel-buffering"] = "no-cache", "no"
+        answer = Answer(flow, plan)
+        engine.hold_head(flow, answer.stage.release if plan.answering.stream else None)
+        chain_of(flow).stages.append(answer)
+
+
+class Answer:
+    """One flow's answer: the machine that translates it, and what is to become of the head and the end of the body."""
+
+    def __init__(self, flow: http.HTTPFlow, plan: Plan) -> None:
+        self.flow = flow
+        make, prefix = STAGES[plan.answering.dialect, plan.answering.stream]
+        self.stage: Stage = make(plan.answering, f"{prefix}{uuid.uuid4().hex}", int(time.time()))
+        self.ended = False
+
+    def __call__(self, data: bytes) -> list[bytes]:
+        out = self.stage(data)
+        if not self.stage.finished or self.ended:
+            return out
+        self.ended = True
+        if self.stage.refusal:
+            self._answer_instead(engine.error_response(self.stage.refusal))
+            return []
+        if isinstance(self.stage, Fold):
+            self._answer_instead(engine.json_response(200, b"".join(out)))
+            return []
+        engine.end_answer(self.flow, at_once=self.stage.wants_cancel)
+        return out
+
+    def _answer_instead(self, response: http.Response) -> None:
+        """What upstream's head said of the answer and the account still holds."""
+        assert self.flow.response
+        for name, value in self.flow.response.headers.items(multi=True):
+            if name.lower().startswith(KEPT_PREFIXES):
+                response.headers[name] = value
+        engine.answer_instead(self.flow, response)
+
+
+# What makes the answer, and the ids that OpenAI's have in that dialect.
+STAGES: Mapping[tuple[Dialect, bool], tuple[Callable[[Answering, str, int], Stage], str]] = {
+    ("responses", True): (ResponsesStage, "resp_"),
+    ("responses", False): (ResponsesFold, "resp_"),
+    ("chat", True): (ChatStage, "chatcmpl-"),
+    ("chat", False): (ChatFold, "chatcmpl-"),
+}
+
+PLANNERS: Mapping[Dialect, Callable[[dict[str, Any], Resolved, bool], Plan]] = {
+    "responses": lambda body, model, strict: responses_request.plan(body, model=model, strict=strict),
+    "chat": lambda body, model, strict: chat_request.plan(body, model=model, strict=strict),
+}
+
+
+def explain(headers: http.Headers, plan: Plan) -> None:
+    headers["x-codex-model"] = plan.body["model"]
+    if plan.edits:
+        edits = ", ".join(str(edit) for edit in plan.edits)
+        headers["x-codex-edits"] = (
+            (edits if len(edits) <= MAX_EDITS else f"{edits[:MAX_EDITS]}, and more").encode().decode("latin-1")
+        )
+
+
+def parsed_object(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as e:
+        parsed = _with_lone_surrogates(body, e)
+    if not isinstance(parsed, dict):
+        raise Refused(OpenAIError(400, f"the request body is a JSON {_json_type(parsed)}, not an object", code="invalid_type"))
+    return parsed
+
+
+def _with_lone_surrogates(body: bytes, reason: orjson.JSONDecodeError) -> Any:
+    """JavaScript cuts strings between the halves of an emoji, and JSON lets it say so; orjson does not."""
+    if b"\\ud" in body.lower():
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            pass
+    raise Refused(OpenAIError(400, f"the request body is not valid JSON: {reason}", code="invalid_json")) from reason
+
+
+def dumped(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # a lone surrogate has no UTF-8; escaped it goes as it came
+        return json.dumps(body).encode()
+
+
+def _json_type(value: object) -> str:
+    return {list: "array", str: "string", int: "number", float: "number", bool: "boolean"}.get(type(value), "null")

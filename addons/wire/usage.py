@@ -1,0 +1,77 @@
+"""The tokens of one answer, in the words of both dialects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    total_tokens: int = 0
+    model: str = ""
+    """The model that upstream says it was, whatever the client called it."""
+    estimated: bool = False
+    """Upstream was cancelled before it could tell; counted by cutoff.py."""
+
+    def for_responses(self) -> dict[str, Any]:
+        return {
+            "input_tokens": self.input_tokens,
+            "input_tokens_details": {"cached_tokens": self.cached_tokens, "cache_write_tokens": self.cache_write_tokens},
+            "output_tokens": self.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
+            "total_tokens": self.total_tokens,
+        }
+
+    def for_chat(self) -> dict[str, Any]:
+        return {
+            "prompt_tokens": self.input_tokens,
+            "completion_tokens": self.output_tokens,
+            "total_tokens": self.total_tokens,
+            "prompt_tokens_details": {
+                "cached_tokens": self.cached_tokens,
+                "audio_tokens": 0,
+                "cache_write_tokens": self.cache_write_tokens,
+            },
+            "completion_tokens_details": {
+                "reasoning_tokens": self.reasoning_tokens,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        }
+
+
+def usage_of(response: Mapping[str, Any]) -> Usage | None:
+    """What a response object of upstream's says, or None if it says nothing."""
+    told = response.get("usage")
+    if not isinstance(told, dict):
+        return None
+    heard, said = _count(told, "input_tokens"), _count(told, "output_tokens")
+    return Usage(
+        heard,
+        said,
+        _count(told.get("input_tokens_details"), "cached_tokens"),
+        _count(told.get("input_tokens_details"), "cache_write_tokens"),
+        _count(told.get("output_tokens_details"), "reasoning_tokens"),
+        _count(told, "total_tokens") or heard + said,
+        model_of(response),
+    )
+
+
+def estimated_usage(response: Mapping[str, Any], prompt_tokens: int, said: int) -> Usage:
+    return Usage(prompt_tokens, said, total_tokens=prompt_tokens + said, model=model_of(response), estimated=True)
+
+
+def model_of(response: Mapping[str, Any]) -> str:
+    model = response.get("model")
+    return model if isinstance(model, str) else ""
+
+
+def _count(counts: Any, name: str) -> int:
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return value if type(value) is int else 0
