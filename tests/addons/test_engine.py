@@ -35,7 +35,7 @@ class EngineUser:
             return
         held, seen = "held" in flow.request.path, []
         if held:
-            engine.hold_head(flow)
+            engine.hold_head(flow, lambda: [b"released"])
 
         def stage(data):
             if seen:
@@ -213,6 +213,30 @@ class TestAHeadThatIsHeld:
         says(b"SWALLOW")
         answer = httpx.get(f"{proxy.origin}/held")
         assert (answer.status_code, answer.text) == (200, "")
+
+    def test_it_goes_out_after_a_while(self, proxy: RunningProxy, server: RawServer) -> None:
+        def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+            read_request(connection)
+            connection.sendall(chunked(b"SWALLOW", end=False))
+            time.sleep(engine.HELD_AT_MOST + 1)
+            connection.sendall(b"3\r\nend\r\n0\r\n\r\n")
+
+        server.behave = upstream
+        with httpx.stream("GET", f"{proxy.origin}/held", timeout=engine.HELD_AT_MOST + 0.9) as answer:
+            pieces = list(answer.iter_raw())
+        assert (answer.status_code, pieces) == (200, [b"released", b"end"])
+
+    @pytest.mark.parametrize(("path", "status", "text"), [("/held", 200, "one"), ("/held/nothing", 418, "instead")])
+    def test_an_upstream_that_breaks_off_is_an_end_to_the_stages(
+        self, path: str, status: int, text: str, proxy: RunningProxy, server: RawServer
+    ) -> None:
+        def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+            read_request(connection)
+            connection.sendall(chunked(b"one" if status == 200 else b"SWALLOW", end=False))
+
+        server.behave = upstream
+        answer = httpx.get(proxy.origin + path)
+        assert (answer.status_code, answer.text) == (status, text)
 
     @pytest.mark.parametrize("goes_on", [True, False], ids=["upstream goes on", "upstream ends"])
     def test_another_answer_takes_its_place(self, goes_on: bool, says: Callable[..., None], proxy: RunningProxy) -> None:

@@ -52,6 +52,7 @@ SERVED: list[tuple[Upstream, str, str, str]] = [
     ("codex", "POST", "/v1/responses", "/backend-api/codex/responses"),
     ("codex", "POST", "/v1/responses/", "/backend-api/codex/responses"),
     ("codex", "POST", "/responses", "/backend-api/codex/responses"),
+    ("codex", "POST", "/v1/chat/completions", "/backend-api/codex/responses"),
     ("codex", "POST", "/v1/responses?a=b&c", "/backend-api/codex/responses?a=b&c"),
     ("codex", "POST", "/v1/responses/compact", "/backend-api/codex/responses/compact"),
     ("codex", "GET", "/v1/models?client_version=0.169.0", "/backend-api/codex/models?client_version=0.169.0"),
@@ -77,7 +78,7 @@ REFUSED: list[tuple[Upstream, str, str, int, str]] = [
     ("codex", "POST", "/v1/Responses", 404, "Invalid URL"),
     ("codex", "PATCH", "/v1/responses", 405, "Not allowed to PATCH"),
     ("codex", "POST", "/v1/embeddings", 404, "an account with an API key serves it"),
-    ("codex", "POST", "/v1/chat/completions", 404, "an account with an API key serves it"),
+    ("codex", "POST", "/v1/completions", 404, "an account with an API key serves it"),
     ("codex", "GET", "/v1/responses/resp_1", 404, "an account with an API key serves it"),
     ("platform", "GET", "/", 404, "Invalid URL"),
     ("platform", "GET", "/v1", 404, "Invalid URL"),
@@ -97,7 +98,7 @@ def test_no_path_escapes_the_base(upstream: Upstream, rest: str) -> None:
     found = target(upstream, BASES[upstream], "POST", "/" + rest)
     if isinstance(found, str):
         inside = found.partition("?")[0].removeprefix(BASES[upstream].path)
-        assert inside in CODEX_PATHS if upstream == "codex" else inside.startswith("/v1/")
+        assert inside in {served.path for served in CODEX_PATHS.values()} if upstream == "codex" else inside.startswith("/v1/")
         assert ".." not in inside.split("/")
 
 

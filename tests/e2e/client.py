@@ -1,9 +1,12 @@
 """What a client sends and how it reads the answer: Responses in the shape that the Codex backend takes, over plain HTTP."""
 
 import json
+import time
 from typing import Any
 
 import httpx
+
+from tests.fakes.control import Control, Seen
 
 CLIENT_KEY = "Bearer CANARY-client-key"
 
@@ -46,3 +49,12 @@ def error(answer: httpx.Response) -> dict[str, Any]:
     body = answer.json()
     assert set(body["error"]) >= {"message", "type", "param", "code"}, body
     return dict(body["error"])
+
+
+def wait_until_ended(control: Control, timeout: float = 5.0) -> Seen:
+    """The latest request to the backend, once it is over there."""
+    deadline = time.monotonic() + timeout
+    while (seen := control.seen("backend", "responses")[-1]).ended is None:
+        assert time.monotonic() < deadline, "the upstream is still being read"
+        time.sleep(0.05)
+    return seen

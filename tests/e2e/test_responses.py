@@ -89,7 +89,7 @@ def test_an_encoded_body_arrives_plain(name: str, proxy: RunningProxy, control: 
     body = json.dumps(ask()).encode()
     said(post(proxy.url, content=ENCODINGS[name](body), headers={"content-encoding": name, "content-type": "application/json"}))
     seen = only(control)
-    assert seen.header("content-encoding") is None and seen.size == len(body) and seen.json == ask()
+    assert seen.header("content-encoding") is None and seen.json["input"] == ask()["input"]
 
 
 ZSTD_BOMB = zstandard.ZstdCompressor().compress(bytes(200_000_000))
@@ -123,8 +123,8 @@ def test_a_bad_body_is_refused_here(
 
 
 def test_fifty_megabytes_are_served(proxy: RunningProxy, control: Control) -> None:
-    answer = post(proxy.url, ask("x" * (50 << 20)))
-    assert answer.status_code == 200 and events(answer.content)[-1]["type"] == "response.completed"
+    long, short = ask("x" * (50 << 20))["input"], ask()["input"]
+    assert said(post(proxy.url, ask(input=long + short))) == "You said: hello there"
     assert only(control).size > 50 << 20
 
 

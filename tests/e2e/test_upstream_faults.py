@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import httpx
 import pytest
 from mitmproxy.certs import CertStore
 
-from tests.e2e.client import ask, error, post, said
+from tests.e2e.client import ask, error, events, post, said, wait_until_ended
 from tests.e2e.conftest import options_for, write_account
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
@@ -54,34 +53,39 @@ def test_a_refusal_is_an_openai_error(
     assert said(post(proxy.url)) == "You said: hello there", "and the next request is served"
 
 
-DURING_THE_ANSWER: dict[str, dict[str, Any]] = {
+BREAKS = {
     "reset after the head": {"reset": "after_headers"},
-    "reset in the body": {"cut_after_bytes": 700, "how": "rst"},
-    "closed in the body": {"cut_after_bytes": 700, "how": "fin"},
+    "reset before the first word": {"cut_after_bytes": 700, "how": "rst"},
+    "closed before the first word": {"cut_after_bytes": 700, "how": "fin"},
+    "an end in good form, too early": {"clean_eof_after_events": 3},
+    "reset in the words": {"cut_after_bytes": 6000, "how": "rst"},
+    "closed in the words": {"cut_after_bytes": 6000, "how": "fin"},
+    "an end in good form, in the words": {"clean_eof_after_events": 12},
 }
 
 
-@pytest.mark.parametrize("fault", DURING_THE_ANSWER.values(), ids=DURING_THE_ANSWER)
-def test_an_answer_that_breaks_off_does_not_look_whole(fault: dict[str, Any], proxy: RunningProxy, control: Control) -> None:
+@pytest.mark.parametrize("fault", BREAKS.values(), ids=BREAKS)
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_an_answer_that_breaks_off_never_looks_whole(
+    stream: bool, fault: dict[str, Any], proxy: RunningProxy, control: Control
+) -> None:
+    """Before the first word it can still be a status; after it, the stream says so and ends."""
     control.fault("responses", fault)
-    with pytest.raises(httpx.RemoteProtocolError):
-        post(proxy.url)
+    answer = post(proxy.url, ask("say 40 words", stream=stream))
+    if answer.status_code == 200:
+        assert stream and len(events(answer.content)) > 3
+        assert [event["type"] for event in events(answer.content)][-2:] == ["error", "response.failed"]
+        assert events(answer.content)[-2]["code"] == "upstream_stream_incomplete"
+    else:
+        assert answer.status_code == 502 and error(answer)["code"] in ("upstream_stream_incomplete", "upstream_error")
+    assert said(post(proxy.url)) == "You said: hello there"
 
 
 def test_a_client_that_leaves_takes_the_upstream_with_it(proxy: RunningProxy, control: Control) -> None:
-    control.fault("responses", silence_after_events=3, seconds=20)
-    with httpx.stream("POST", f"{proxy.url}/responses", json=ask(), trust_env=False) as answer:
+    control.fault("responses", silence_after_events=12, seconds=20)
+    with httpx.stream("POST", f"{proxy.url}/responses", json=ask("say 40 words"), trust_env=False) as answer:
         next(answer.iter_raw())
-    seen = wait_until_ended(control)
-    assert seen.ended == "client_left"
-
-
-def wait_until_ended(control: Control, timeout: float = 5.0) -> Any:
-    deadline = time.monotonic() + timeout
-    while (seen := control.seen("backend", "responses")[-1]).ended is None:
-        assert time.monotonic() < deadline, "the upstream is still being read"
-        time.sleep(0.05)
-    return seen
+    assert wait_until_ended(control).ended == "client_left"
 
 
 @pytest.fixture

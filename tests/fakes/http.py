@@ -12,6 +12,7 @@ RST), and whether the client is still there while an answer is being produced. S
 
 import asyncio
 import itertools
+import json
 import logging
 import os
 import socket
@@ -75,7 +76,17 @@ class Request:
             return None
         try:
             return orjson.loads(self.content)
-        except (orjson.JSONDecodeError, zstandard.ZstdError):
+        except orjson.JSONDecodeError:
+            return self._json_with_lone_surrogates
+        except zstandard.ZstdError:
+            return None
+
+    @property
+    def _json_with_lone_surrogates(self) -> Any:
+        """FastAPI parses with the standard library, which takes them; orjson, used for its speed, does not."""
+        try:
+            return json.loads(self.content)
+        except (ValueError, RecursionError):
             return None
 
     @cached_property
@@ -115,7 +126,11 @@ class Refused(Exception):
 
 
 def json_response(status: int, document: Any, headers: Headers = ()) -> Response:
-    return Response(status, [("content-type", "application/json"), *headers], orjson.dumps(document))
+    try:
+        body = orjson.dumps(document)
+    except TypeError:  # lone surrogates, in what was seen of a request
+        body = json.dumps(document).encode()
+    return Response(status, [("content-type", "application/json"), *headers], body)
 
 
 def html_response(status: int, html: str, headers: Headers = ()) -> Response:

@@ -1,0 +1,171 @@
+"""Both of OpenAI's dialects on the Codex backend, through the real proxy: what goes up, what comes back, what is said of it."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.client import error, events, wait_until_ended
+from tests.e2e.conftest import options_for, write_account
+from tests.fakes.control import Control
+from tests.fakes.openai import FakeOpenAI
+from tests.proxy import RunningProxy, running_proxy
+
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def chat(proxy: RunningProxy, **body: Any) -> httpx.Response:
+    request = {"model": "gpt-5.5", "messages": HELLO} | body
+    return httpx.post(f"{proxy.url}/chat/completions", json=request, trust_env=False, timeout=30)
+
+
+def responses(proxy: RunningProxy, **body: Any) -> httpx.Response:
+    return httpx.post(f"{proxy.url}/responses", json={"model": "gpt-5.5", "input": "hello"} | body, trust_env=False, timeout=30)
+
+
+def sent(control: Control) -> dict[str, Any]:
+    body: dict[str, Any] = control.seen("backend", "responses")[-1].json
+    return body
+
+
+def test_chat_whole(proxy: RunningProxy, control: Control) -> None:
+    answer = chat(proxy, messages=[{"role": "system", "content": "be brief"}, *HELLO], temperature=0.3)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["choices"][0]["message"]["content"] == "You said: hello"
+    assert answer.json()["usage"]["total_tokens"] > 0
+    assert answer.headers["x-codex-model"] == "gpt-5.5" and "dropped temperature" in answer.headers["x-codex-edits"]
+    assert [item["role"] for item in sent(control)["input"]] == ["developer", "user"] and "temperature" not in sent(control)
+
+
+def test_chat_streamed(proxy: RunningProxy) -> None:
+    answer = chat(proxy, stream=True, stream_options={"include_usage": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-cache" and answer.headers["x-accel-buffering"] == "no"
+    chunks = events(answer.content)
+    assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]) == "You said: hello"
+    assert [c["choices"][0]["finish_reason"] for c in chunks if c["choices"]][-1] == "stop"
+    assert chunks[-1]["usage"]["total_tokens"] > 0 and answer.text.endswith("data: [DONE]\n\n")
+
+
+def test_responses_whole_is_filled_from_its_items(proxy: RunningProxy) -> None:
+    answer = responses(proxy).json()
+    assert answer["status"] == "completed" and answer["output"][0]["content"][0]["text"] == "You said: hello"
+
+
+def test_responses_streamed_is_in_openais_order(proxy: RunningProxy) -> None:
+    found = events(responses(proxy, stream=True).content)
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+    assert found[0]["type"] == "response.created" and found[-1]["type"] == "response.completed"
+    assert found[-1]["response"]["output"][0]["content"][0]["text"] == "You said: hello"
+    assert not [event for event in found if event["type"].startswith("codex.")]
+
+
+@pytest.mark.parametrize("name", ["gpt-4.1-nano", "gpt-4.1", "gpt-4o-mini", "openai/gpt-4o"])
+def test_models_that_a_plan_does_not_have_become_its_smallest(name: str, proxy: RunningProxy, control: Control) -> None:
+    answer = chat(proxy, model=name)
+    assert answer.headers["x-codex-model"] == sent(control)["model"] == "gpt-6-luna"
+    assert answer.json()["model"] == name and "mapped model" in answer.headers["x-codex-edits"]
+
+
+def test_an_effort_behind_the_models_name(proxy: RunningProxy, control: Control) -> None:
+    assert chat(proxy, model="gpt-5.6-luna-high").status_code == 200
+    assert (sent(control)["model"], sent(control)["reasoning"]["effort"]) == ("gpt-5.6-luna", "high")
+
+
+def test_a_model_that_nobody_knows_is_said_so_as_each_api_does(proxy: RunningProxy) -> None:
+    as_chat, as_responses = chat(proxy, model="nonsense-1"), responses(proxy, model="nonsense-1")
+    assert (as_chat.status_code, error(as_chat)["code"], error(as_chat)["param"]) == (404, "model_not_found", None)
+    assert (as_responses.status_code, error(as_responses)["code"], error(as_responses)["param"]) == (
+        400,
+        "model_not_found",
+        "model",
+    )
+
+
+def test_the_models_of_the_account_are_listed(proxy: RunningProxy, control: Control) -> None:
+    for path in ("/v1/models", "/models"):
+        listed = httpx.get(proxy.origin + path, trust_env=False).json()
+        assert listed["object"] == "list" and {"gpt-5.5", "gpt-6-luna", "gpt-6-luna-high"} <= {m["id"] for m in listed["data"]}
+    assert httpx.get(f"{proxy.url}/models/gpt-5.5", trust_env=False).json()["id"] == "gpt-5.5"
+    missing = httpx.get(f"{proxy.url}/models/nonsense", trust_env=False)
+    assert missing.status_code == 404 and error(missing)["code"] == "model_not_found"
+
+
+def test_a_limit_is_kept_and_upstream_is_let_go(proxy: RunningProxy, control: Control) -> None:
+    control.settings(delta_delay=0.05)
+    answer = chat(proxy, messages=[{"role": "user", "content": "say 200 words"}], max_tokens=5)
+    assert answer.json()["choices"][0]["finish_reason"] == "length" and "emulated max_tokens" in answer.headers["x-codex-edits"]
+    assert wait_until_ended(control).ended == "client_left"
+
+
+def test_stop_is_kept(proxy: RunningProxy) -> None:
+    answer = chat(proxy, messages=[{"role": "user", "content": "one two three STOP four"}], stop=["STOP"])
+    assert answer.json()["choices"][0] | {"logprobs": None} == answer.json()["choices"][0]
+    assert answer.json()["choices"][0]["message"]["content"].rstrip() == "You said: one two three"
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str | None]] = {
+    "two answers": ({"n": 2}, "n", "unsupported_value"),
+    "logprobs": ({"logprobs": True}, "logprobs", "unsupported_parameter"),
+    "no messages": ({"messages": []}, "messages", None),
+    "a wrong temperature": ({"temperature": 9}, "temperature", None),
+}
+
+
+@pytest.mark.parametrize(("change", "param", "code"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_had_is_a_400_that_names_it(
+    change: dict[str, Any], param: str, code: str | None, proxy: RunningProxy, control: Control
+) -> None:
+    answer = chat(proxy, **change)
+    assert answer.status_code == 400 and error(answer)["param"] == param
+    assert code is None or error(answer)["code"] == code
+    assert control.seen("backend", "responses") == []
+
+
+def test_an_early_failure_keeps_its_status_and_a_late_one_is_told_in_the_stream(proxy: RunningProxy, control: Control) -> None:
+    failed = {"type": "response.failed", "response": {"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "m"}}}
+    created = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
+    for stream in (True, False):
+        control.script([{"event": created}, {"event": failed}])
+        answer = chat(proxy, stream=stream)
+        assert answer.status_code == 429 and error(answer)["code"] == "rate_limit_exceeded"
+        assert "x-codex-primary-used-percent" in answer.headers
+
+
+def test_lone_surrogates_arrive_as_they_came(proxy: RunningProxy, control: Control) -> None:
+    """JavaScript cuts a string between the halves of an emoji, and sends that."""
+    body = rb'{"model":"gpt-5.5","messages":[{"role":"user","content":"half \ud83d, \u2028"},{"role":"user","content":"hello"}]}'
+    headers = {"content-type": "application/json"}
+    answer = httpx.post(f"{proxy.url}/chat/completions", content=body, headers=headers, trust_env=False, timeout=30)
+    assert answer.json()["choices"][0]["message"]["content"] == "You said: hello"
+    assert sent(control)["input"][0]["content"][0]["text"] == "half \ud83d, \u2028"
+
+
+def test_strict_refuses_what_would_be_dropped(openai: FakeOpenAI, control: Control, tmp_path: Path) -> None:
+    write_account(tmp_path / "auth.json", control.login())
+    options = options_for(openai, codex_accounts=str(tmp_path / "auth.json"), codex_strict="true")
+    with running_proxy(tmp_path, options) as proxy:
+        answer = chat(proxy, temperature=0.3)
+        assert answer.status_code == 400 and error(answer)["param"] == "temperature"
+        assert chat(proxy).status_code == 200
+
+
+def test_the_list_of_models_is_served_stale_when_it_cannot_be_had(proxy: RunningProxy, control: Control) -> None:
+    assert chat(proxy, model="gpt-4.1-nano").headers["x-codex-model"] == "gpt-6-luna"
+    control.fault("models", status=500, body="oops", times=None)
+    assert chat(proxy, model="gpt-4.1-nano").headers["x-codex-model"] == "gpt-6-luna"
+
+
+def test_rules_are_read_again_and_a_mistake_keeps_the_old_ones(openai: FakeOpenAI, control: Control, tmp_path: Path) -> None:
+    write_account(tmp_path / "auth.json", control.login())
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('aliases:\n  mine: "gpt-5.5"\n')
+    options = options_for(openai, codex_accounts=str(tmp_path / "auth.json"), codex_policy=str(policy))
+    with running_proxy(tmp_path, options) as proxy:
+        assert chat(proxy, model="mine").headers["x-codex-model"] == "gpt-5.5"
+        policy.write_text('aliases:\n  mine: "gpt-5.6-luna"\n  other: "@default"\n')
+        assert chat(proxy, model="mine").headers["x-codex-model"] == "gpt-5.6-luna"
+        policy.write_text("alaises: {}\n")
+        assert chat(proxy, model="mine").headers["x-codex-model"] == "gpt-5.6-luna"
+        proxy.wait_for_log("alaises is not known, did you mean aliases?")
