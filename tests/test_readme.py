@@ -6,10 +6,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from mitmproxy.test import taddons
 
-from addons import accounts, gate, inject, retry, route, serve
+from addons import (
+    accounts,
+    catalog,
+    gate,
+    inject,
+    policy,
+    retry,
+    route,
+    serve,
+    translate,
+)
 from addons.wire import errors
 from auth.outbound import Outbound
 from tests.proxy import ROOT, environment
@@ -21,13 +32,22 @@ README = (ROOT / "README.md").read_text()
 def options() -> dict[str, Any]:
     with taddons.context() as tctx:
         before = set(tctx.options.keys())
-        tctx.master.addons.add(route.CodexRoute(lambda url: None), accounts.CodexAccounts(Outbound()))
+        known = accounts.CodexAccounts(Outbound())
+        rules = policy.CodexPolicy()
+        models = catalog.CodexCatalog(known, dict, lambda agent: httpx.AsyncClient())
+        tctx.master.addons.add(route.CodexRoute(lambda url: None), known, rules, translate.CodexTranslate(models, rules))
         return {name: getattr(tctx.options, name) for name in tctx.options.keys() - before}
 
 
 async def test_every_option_stands_there_with_its_default(options: dict[str, Any]) -> None:
     rows = dict(re.findall(r"^\| `(codex_\w+)` \| (.*?) \|", README, re.M))
-    assert rows == {name: f"`{value}`" if value else "(none)" for name, value in options.items()}
+    assert rows == {name: shown(value) for name, value in options.items()}
+
+
+def shown(value: Any) -> str:
+    if value == []:
+        return "(none)"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 async def test_at_most_twenty_options_and_every_one_explained(options: dict[str, Any]) -> None:
@@ -80,7 +100,10 @@ def test_every_error_code_of_ours_stands_there() -> None:
 
 
 def test_it_names_every_addon() -> None:
-    classes = {
-        name for module in (accounts, gate, inject, retry, route, serve) for name in vars(module) if name.startswith("Codex")
-    }
-    assert classes - {"CodexServe"} == {name for name in classes if f"`{name}`" in README}
+    modules = (accounts, gate, inject, local, redact, retry, route, streams, translate, upstream_errors)
+    classes = {name for module in modules for name, value in vars(module).items() if name.startswith("Codex") and is_addon(value)}
+    assert classes == {name for name in classes if f"`{name}`" in README}
+
+
+def is_addon(value: Any) -> bool:
+    return any(hasattr(value, hook) for hook in ("requestheaders", "request", "responseheaders", "response"))
