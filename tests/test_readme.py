@@ -10,17 +10,7 @@ import httpx
 import pytest
 from mitmproxy.test import taddons
 
-from addons import (
-    accounts,
-    catalog,
-    gate,
-    inject,
-    policy,
-    retry,
-    route,
-    serve,
-    translate,
-)
+from addons import accounts, catalog, gate, inject, local, policy, redact, retry, route, serve, streams, translate, upstream_errors
 from addons.wire import errors
 from auth.outbound import Outbound
 from tests.proxy import ROOT, environment
