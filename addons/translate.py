@@ -31,8 +31,8 @@ from addons.wire.plan import Answering, BadRequest, Dialect, Plan
 from addons.wire.responses_stream import ResponsesStage
 from addons.wire.stage import Stage
 
-# Header lines of more than 8 KiB are refused by many servers and clients; a request with that many edits is told so.
-MAX_EDITS = 4000
+# Header lines of more than 8 KiB are refused by many servers and clients.
+MAX_HEADER = 4000
 
 
 class CodexTranslate:
@@ -136,12 +136,15 @@ PLANNERS: Mapping[Dialect, Callable[[dict[str, Any], Resolved, bool], Plan]] = {
 
 
 def explain(headers: http.Headers, plan: Plan) -> None:
-    headers["x-codex-model"] = plan.body["model"]
+    headers["x-codex-model"] = in_a_header(plan.body["model"])
     if plan.edits:
-        edits = ", ".join(str(edit) for edit in plan.edits)
-        headers["x-codex-edits"] = (
-            (edits if len(edits) <= MAX_EDITS else f"{edits[:MAX_EDITS]}, and more").encode().decode("latin-1")
-        )
+        headers["x-codex-edits"] = in_a_header(", ".join(str(edit) for edit in plan.edits))
+
+
+def in_a_header(text: str) -> str:
+    """Names of models and unknown parameters are the client's own words: a line end among them would end the header line."""
+    short = text if len(text) <= MAX_HEADER else f"{text[:MAX_HEADER]}, and more"
+    return "".join(character if " " <= character <= "~" else "?" for character in short)
 
 
 def parsed_object(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+import logging
+from pathlib import Path
+
+import pytest
+from mitmproxy import exceptions
+from mitmproxy.test import taddons
+
+from addons.policy import DEFAULT_FILE, BadPolicy, CodexPolicy, parse
+from addons.wire.models import parse_catalog, resolve
+from tests.proxy import ROOT
+
+CATALOG = parse_catalog({"models": [{"slug": slug, "priority": n} for n, slug in enumerate(("gpt-9-large", "gpt-9-small"))]})
+
+
+def test_nothing_is_no_rules() -> None:
+    assert parse("").aliases.target("gpt-4.1") is None
+
+
+WRONG = {
+    "not YAML": ("aliases: {", "line 1"),
+    "a list": ("- a", "must be a mapping"),
+    "a key that nobody knows": ("alias: {}", "alias is not known, did you mean aliases?"),
+    "another": ("zzz: 1", "zzz is not known: only aliases"),
+    "aliases that are a list": ("aliases: [a]", "aliases"),
+    "a number for a name": ("aliases: {4.1: x}", "aliases: 4.1"),
+    "no model": ("aliases: {a: ''}", "aliases: a"),
+    "a pattern that is none": ("aliases: {/(/: x}", "aliases: /(/"),
+    "a choice that is none": ("aliases: {a: '@largest'}", "@largest"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG)
+def test_a_mistake_is_named(text: str, message: str) -> None:
+    with pytest.raises(BadPolicy) as raised:
+        parse(text)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-4.1-nano", "gpt-4.1-mini", "gpt-4.1", "gpt-4o", "gpt-4o-mini", "gpt-3.5-turbo", "gpt-5-nano"]
+)
+def test_what_programs_ask_for_by_default_lands_on_the_smallest(name: str) -> None:
+    rules = parse((ROOT / DEFAULT_FILE).read_text())
+    assert resolve(name, rules.aliases, CATALOG).slug == "gpt-9-small"
+
+
+@pytest.mark.parametrize("name", ["gpt-5", "gpt-5-codex"])
+def test_and_the_larger_ones_on_the_first(name: str) -> None:
+    rules = parse((ROOT / DEFAULT_FILE).read_text())
+    assert resolve(name, rules.aliases, CATALOG).slug == "gpt-9-large"
+
+
+async def test_read_again_refused_and_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("aliases: {a: one}")
+    policy = CodexPolicy()
+    with taddons.context(policy) as tctx, caplog.at_level(logging.INFO):
+        tctx.configure(policy, codex_policy=str(file))
+        assert policy.current().aliases.target("a") == "one"
+        file.write_text("aliases: {a: two, b: three}")
+        assert policy.current().aliases.target("a") == "two"
+        for change in (lambda: file.write_text("aliases: 5"), file.unlink):
+            change()
+            caplog.clear()
+            assert [policy.current().aliases.target("a") for _ in range(3)] == ["two"] * 3
+            assert len(caplog.records) == 1, "said once, not per request"
+        file.write_text("aliases: {a: four}")
+        assert policy.current().aliases.target("a") == "four"
+
+
+async def test_a_file_that_is_wrong_at_the_start_ends_it(tmp_path: Path) -> None:
+    policy = CodexPolicy()
+    with taddons.context(policy) as tctx, pytest.raises(exceptions.OptionsError, match="codex_policy: .*nowhere.yaml"):
+        tctx.configure(policy, codex_policy=str(tmp_path / "nowhere.yaml"))
