@@ -7,7 +7,7 @@ A target is a model, also with its effort behind it, or one of the list's own: `
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,11 +35,14 @@ class Aliases:
     exact: Mapping[str, str] = field(default_factory=dict)
     patterns: tuple[tuple[re.Pattern[str], str], ...] = ()
 
-    def target(self, name: str) -> str | None:
+    def target(self, spellings: Sequence[str]) -> str | None:
+        """Of one name, the spelling as given first."""
+        for name in spellings:
+            if name in self.exact:
+                return self.exact[name]
         # A pattern is the operator's, the name is anybody's: a long one could keep a careless pattern busy for hours.
-        if name in self.exact or len(name) > MAX_LENGTH:
-            return self.exact.get(name)
-        return next((target for pattern, target in self.patterns if pattern.fullmatch(name)), None)
+        short = [name for name in spellings if len(name) <= MAX_LENGTH]
+        return next((target for pattern, target in self.patterns if any(map(pattern.fullmatch, short))), None)
 
 
 NO_ALIASES = Aliases()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from addons.wire.chat_parts import assistant_parts, heard_parts
-from addons.wire.input_items import JSON, message
+from addons.wire.input_items import message, says_json
 from addons.wire.parameters import Edits, printable
 from addons.wire.plan import BadRequest
 from addons.wire.refusals import expect, nothing_in, require, wrong_value
@@ -56,12 +56,8 @@ def items_of(messages: list[Any], edits: Edits) -> list[Item]:
 
 def check_says_json(messages: Iterable[Message]) -> None:
     """OpenAI's rule for `json_object`, in Chat's words."""
-    for said in messages:
-        content = said.get("content") or ()
-        for text in [content] if isinstance(content, str) else [part.get("text") for part in content]:
-            if isinstance(text, str) and JSON.search(text):
-                return
-    raise BadRequest(NO_JSON, "messages")
+    if not any(says_json(said.get("content")) for said in messages):
+        raise BadRequest(NO_JSON, "messages")
 
 
 class _Conversation:
@@ -119,7 +115,7 @@ class _Conversation:
         return spoken
 
     def _call(self, call: Message, at: str) -> None:
-        kind = call.get("type") or "function"
+        kind = expect(call.get("type") or "function", (str,), f"{at}.type")
         if kind not in CALLS:
             raise wrong_value(kind, tuple(CALLS), f"{at}.type")
         told, called, answered = CALLS[kind]

@@ -1,6 +1,5 @@
 """What becomes of each input item of a Responses request, and which items the backend would not take together."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,6 @@ NOT_STORED = (
     "Try again with `store` set to true, or remove this item from your input."
 )
 NO_JSON = "Response input messages must contain the word 'json' in some form to use 'text.format' of type 'json_object'."
-JSON = re.compile("json", re.IGNORECASE)
 
 
 def items_of(given: Any, edits: Edits, *, verbatim: bool) -> list[Item]:
@@ -92,12 +90,17 @@ def check_pairs(items: Sequence[Mapping[str, Any]]) -> None:
 
 def check_says_json(items: Sequence[Mapping[str, Any]]) -> None:
     """OpenAI's rule for `json_object`, without which a model may go on with blanks for ever. `instructions` do not count."""
-    for item in items:
-        content = item.get("content") or ()
-        for text in [content] if isinstance(content, str) else [part.get("text") for part in content if isinstance(part, dict)]:
-            if isinstance(text, str) and JSON.search(text):
-                return
-    raise BadRequest(NO_JSON, "input")
+    if not any(says_json(item.get("content")) for item in items):
+        raise BadRequest(NO_JSON, "input")
+
+
+def says_json(content: Any) -> bool:
+    """Whether the word is in the content of a message, in either dialect."""
+    if isinstance(content, str):
+        return "json" in content.lower()
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return any("json" in text.lower() for text in texts if isinstance(text, str))
 
 
 def leads_with_developer(items: Sequence[Mapping[str, Any]]) -> bool:

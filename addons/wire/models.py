@@ -76,10 +76,10 @@ def model_name(body: Mapping[str, Any]) -> str:
 
 def resolve(name: str, aliases: Aliases, catalog: Catalog) -> Resolved:
     """Aliases first, then the catalog, also under other spellings; a name that nobody knows goes upstream as it is."""
-    for spelling in _spellings(name):
-        if (target := aliases.target(spelling)) and (found := _target(target, catalog)):
-            return _resolved(*found, name, f"{name} is an alias of {target}")
-    for spelling in _spellings(name):
+    spellings = _spellings(name)
+    if (target := aliases.target(spellings)) and (found := _target(target, catalog)):
+        return _resolved(*found, name, f"{name} is an alias of {target}")
+    for spelling in spellings:
         if found := _known(spelling, catalog):
             return _resolved(*found, name, f"{name} is taken for {found[0].slug}")
     return Resolved(name)

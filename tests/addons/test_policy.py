@@ -13,7 +13,7 @@ CATALOG = parse_catalog({"models": [{"slug": slug, "priority": n} for n, slug in
 
 
 def test_nothing_is_no_rules() -> None:
-    assert parse("").aliases.target("gpt-4.1") is None
+    assert parse("").aliases.target(["gpt-4.1"]) is None
 
 
 WRONG = {
@@ -56,16 +56,16 @@ async def test_read_again_refused_and_gone(tmp_path: Path, caplog: pytest.LogCap
     policy = CodexPolicy()
     with taddons.context(policy) as tctx, caplog.at_level(logging.INFO):
         tctx.configure(policy, codex_policy=str(file))
-        assert policy.current().aliases.target("a") == "one"
+        assert policy.current().aliases.target(["a"]) == "one"
         file.write_text("aliases: {a: two, b: three}")
-        assert policy.current().aliases.target("a") == "two"
+        assert policy.current().aliases.target(["a"]) == "two"
         for change in (lambda: file.write_text("aliases: 5"), file.unlink):
             change()
             caplog.clear()
-            assert [policy.current().aliases.target("a") for _ in range(3)] == ["two"] * 3
+            assert [policy.current().aliases.target(["a"]) for _ in range(3)] == ["two"] * 3
             assert len(caplog.records) == 1, "said once, not per request"
         file.write_text("aliases: {a: four}")
-        assert policy.current().aliases.target("a") == "four"
+        assert policy.current().aliases.target(["a"]) == "four"
 
 
 async def test_a_file_that_is_wrong_at_the_start_ends_it(tmp_path: Path) -> None:
