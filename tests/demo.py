@@ -41,7 +41,7 @@ def main() -> int:
         say("3. Signing in with a device code (`make login ARGS=--device`):")
         sign_in(fake, home)
         fake.control.settings(delta_delay=0.1)
-        say("4. A client asks, with any key, and the answer streams:")
+        say("4. A client chats, with any key and a model that the plan does not have:")
         statuses = [stream(proxy, "what does this proxy do?")]
         fake.control.revoke("access")
         say("5. OpenAI revokes the token behind our back. The client asks again:")
@@ -83,19 +83,20 @@ def is_user_code(word: str) -> bool:
 
 def stream(proxy: RunningProxy, text: str) -> int:
     print("   < ", end="", flush=True)
-    with httpx.stream("POST", f"{proxy.url}/responses", json=ask(text), trust_env=False, timeout=30) as answer:
+    body = {"model": "gpt-4.1-nano", "stream": True, "messages": [{"role": "user", "content": text}]}
+    with httpx.stream("POST", f"{proxy.url}/chat/completions", json=body, trust_env=False, timeout=30) as answer:
         for delta in deltas(answer):
             print(delta, end="", flush=True)
     say(f"   ({answer.status_code})")
+    say(f"     asked for gpt-4.1-nano, answered by {answer.headers.get('x-codex-model')}")
     return answer.status_code
 
 
 def deltas(answer: httpx.Response) -> Iterator[str]:
     for line in answer.iter_lines():
         if line.startswith("data: {"):
-            event = json.loads(line[6:])
-            if event["type"] == "response.output_text.delta":
-                yield event["delta"]
+            for choice in json.loads(line[6:])["choices"]:
+                yield choice["delta"].get("content") or ""
 
 
 def explain(control: Control) -> None:
@@ -103,7 +104,7 @@ def explain(control: Control) -> None:
     for seen in control.seen():
         bearer = str(seen.header("authorization") or "").removeprefix("Bearer ")
         with_what = f"with {known[bearer]}" if bearer in known else ""
-        say(f"   {seen.origin:8} {seen.method} {seen.target:34} {seen.status} {with_what}".rstrip())
+        say(f"   {seen.origin:8} {seen.method:4} {seen.target.partition('?')[0]:33} {seen.status} {with_what}".rstrip())
     counts = control.counts()
     say(f"   refreshes: {counts.refreshes}; refresh tokens used twice: {counts.reuses}")
 
