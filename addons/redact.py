@@ -3,6 +3,9 @@
 The bearer itself is no matter of redaction: it is put on the wire and never on the flow (`engine.put_on_the_wire`).
 """
 
+import secrets
+from hashlib import blake2b
+
 from mitmproxy import http
 
 from addons.guard import is_ours
@@ -44,6 +47,19 @@ FROM_ANSWERS = (
 )
 
 
+CLIENT = "codex.client"
+
+# New with each start: the key of a client may be short or guessable, and what is made of it stands on the flow.
+_SALT = secrets.token_bytes(16)
+
+
+def client_of(flow: http.HTTPFlow) -> str:
+    """Tells one client from another as long as this process runs, and tells nothing about it."""
+    peer = flow.client_conn.peername[0] if flow.client_conn.peername else ""
+    signs = [peer, *(flow.request.headers.get(name, "") for name in ("authorization", "x-api-key", "api-key", "user-agent"))]
+    return blake2b("\n".join(signs).encode("utf-8", "surrogateescape"), digest_size=8, key=_SALT).hexdigest()
+
+
 def take_off(headers: http.Headers, names: tuple[str, ...]) -> None:
     for name in names:
         headers.pop(name, None)
@@ -55,6 +71,7 @@ class CodexRedact:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if not is_ours(flow):
             return
+        flow.metadata[CLIENT] = client_of(flow)
         take_off(flow.request.headers, FROM_REQUESTS)
         if flow.request.is_http11 or flow.request.is_http10:
             flow.request.authority = ""  # the absolute form's; it can carry user:password@

@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,15 +20,17 @@ from addons import engine
 from addons.catalog import CodexCatalog
 from addons.guard import Refused, guarded, is_open
 from addons.policy import CodexPolicy
+from addons.redact import CLIENT
 from addons.route import DIALECT, UPSTREAM
 from addons.streams import StreamChain, chain_of
 from addons.upstream_errors import KEPT_PREFIXES
 from addons.wire import chat_request, responses_request
 from addons.wire.chat_stream import ChatStage
+from addons.wire.conversation import conversation_key
 from addons.wire.errors import OpenAIError
 from addons.wire.fold import ChatFold, Fold, ResponsesFold
 from addons.wire.models import Catalog, Resolved, model_name, resolve
-from addons.wire.plan import Answering, BadRequest, Dialect, Plan
+from addons.wire.plan import Answering, BadRequest, Dialect, Edit, Plan
 from addons.wire.responses_stream import ResponsesStage
 from addons.wire.stage import Stage
 
@@ -59,7 +62,7 @@ class CodexTranslate:
         dialect: Dialect | None = flow.metadata.get(DIALECT)
         if dialect is None:
             return
-        plan = self._plan(dialect, body, await self.catalog.current(flow))
+        plan = keyed(self._plan(dialect, body, await self.catalog.current(flow)), flow.metadata.get(CLIENT, ""))
         flow.request.content = dumped(plan.body)
         flow.request.headers["content-type"] = "application/json"
         flow.request.headers["accept"] = "text/event-stream"
@@ -87,6 +90,17 @@ class CodexTranslate:
         answer = Answer(flow, plan)
         engine.hold_head(flow, answer.stage.release if plan.answering.stream else None)
         chain_of(flow).stages.append(answer)
+
+
+def keyed(plan: Plan, client: str) -> Plan:
+    """With the key under which the backend caches, and the header that goes with it: without them each turn pays for all before."""
+    key = plan.body.get("prompt_cache_key")
+    if isinstance(key, str) and key:
+        return replace(plan, headers={**plan.headers, "session-id": in_a_header(key)})
+    key = conversation_key(client, plan.body)
+    added = Edit("added", "prompt_cache_key", "the plan's cache is kept under it")
+    body, edits = {**plan.body, "prompt_cache_key": key}, (*plan.edits, added)
+    return replace(plan, body=body, edits=edits, headers={**plan.headers, "session-id": key})
 
 
 class Answer:

@@ -92,6 +92,21 @@ def test_the_models_of_the_account_are_listed(proxy: RunningProxy, control: Cont
     assert missing.status_code == 404 and error(missing)["code"] == "model_not_found"
 
 
+def test_a_conversation_keeps_its_key_for_the_plans_cache(proxy: RunningProxy, control: Control) -> None:
+    def key_of(messages: list[dict[str, str]], agent: str = "one", **body: Any) -> tuple[str, str | None]:
+        request = {"model": "gpt-5.5", "messages": messages} | body
+        headers = {"user-agent": agent}
+        assert httpx.post(f"{proxy.url}/chat/completions", json=request, headers=headers, trust_env=False).status_code == 200
+        seen = control.seen("backend", "responses")[-1]
+        assert seen.header("session-id") == seen.json["prompt_cache_key"]
+        return str(seen.json["prompt_cache_key"]), seen.header("session-id")
+
+    grown = [*HELLO, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "more"}]
+    assert key_of(HELLO) == key_of(grown)
+    assert key_of(HELLO) != key_of(HELLO, agent="another client")
+    assert key_of(HELLO, prompt_cache_key="its-own")[0] == "its-own"
+
+
 def test_a_limit_is_kept_and_upstream_is_let_go(proxy: RunningProxy, control: Control) -> None:
     control.settings(delta_delay=0.05)
     answer = chat(proxy, messages=[{"role": "user", "content": "say 200 words"}], max_tokens=5)
