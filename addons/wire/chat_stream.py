@@ -19,11 +19,10 @@ The awkward cases:
   which would break whoever expects JSON there.
 - Annotations are told when their message ends; their places are counted in the whole content.
 - `length` wins over `tool_calls`: a call that was cut off is not to be run.
-- A failure: an error frame and `[DONE]`, and no finish reason, which is what every SDK takes for success.
+- A failure: an error frame and `[DONE]`. With a finish reason as well it would look like an answer.
 """
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 from addons.wire.errors import OpenAIError
@@ -38,14 +37,12 @@ from addons.wire.usage import usage_of
 
 type Chunk = dict[str, Any]
 
-
-class Opening(Enum):
-    """The first delta, by what is said first; as recorded from api.openai.com."""
-
-    TEXT = {"role": "assistant", "content": "", "refusal": None}
-    REFUSAL = {"role": "assistant", "content": None, "refusal": ""}
-    ANYTHING_ELSE = {"role": "assistant", "content": None}
-
+# How the message opens, by what is said first; as recorded from api.openai.com.
+OPENINGS: dict[str, Chunk] = {
+    "content": {"role": "assistant", "content": "", "refusal": None},
+    "refusal": {"role": "assistant", "content": None, "refusal": ""},
+}
+OTHER_OPENING: Chunk = {"role": "assistant", "content": None}
 
 # By the reason of `response.incomplete`. One that is not known must not pass for an answer that is whole.
 UNFINISHED = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -91,11 +88,12 @@ class ChatWriter:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return {**self._envelope, "choices": [choice]}
 
-    def _say(self, opening: Opening, delta: Chunk) -> list[Chunk]:
-        if not self._silent:
-            return [self._chunk(delta)]
-        self._silent = False
-        return [self._chunk(opening.value), self._chunk(delta)]
+    def _say(self, member: str, value: Any) -> list[Chunk]:
+        said = [self._chunk({member: value})]
+        if self._silent:
+            self._silent = False
+            said.insert(0, self._chunk(OPENINGS.get(member, OTHER_OPENING)))
+        return said
 
     def _on_response(self, event: Event) -> list[Chunk]:
         self._envelope["service_tier"] = event["response"].get("service_tier") or self._envelope["service_tier"]
@@ -109,16 +107,16 @@ class ChatWriter:
 
     def _on_text(self, event: Event) -> list[Chunk]:
         self._length += len(event["delta"])
-        return self._say(Opening.TEXT, {"content": event["delta"]})
+        return self._say("content", event["delta"])
 
     def _on_refusal(self, event: Event) -> list[Chunk]:
-        return self._say(Opening.REFUSAL, {"refusal": event["delta"]})
+        return self._say("refusal", event["delta"])
 
     def _on_reasoning(self, event: Event) -> list[Chunk]:
         if not self._answering.show_reasoning:
             return []
         reasoning, self._has_reasoning, self._blank_line = self._blank_line + event["delta"], True, ""
-        return self._say(Opening.ANYTHING_ELSE, {"reasoning_content": reasoning})
+        return self._say("reasoning_content", reasoning)
 
     def _on_reasoning_part(self, event: Event) -> list[Chunk]:
         self._blank_line = "\n\n" if self._has_reasoning else ""
@@ -145,8 +143,8 @@ class ChatWriter:
     def _say_call(self, event: Event, call: Chunk) -> list[Chunk]:
         index = self._calls[event["output_index"]]
         if not self._answering.legacy_functions:
-            return self._say(Opening.ANYTHING_ELSE, {"tool_calls": [{"index": index, **call}]})
-        return self._say(Opening.ANYTHING_ELSE, {"function_call": call["function"]}) if index == 0 and "function" in call else []
+            return self._say("tool_calls", [{"index": index, **call}])
+        return self._say("function_call", call["function"]) if index == 0 and "function" in call else []
 
     def _on_item_done(self, event: Event) -> list[Chunk]:
         item = event["item"]
@@ -157,14 +155,14 @@ class ChatWriter:
                 for annotation in part.get("annotations") or ()
                 if isinstance(annotation, dict) and annotation.get("type") == "url_citation"
             ]
-            return self._say(Opening.TEXT, {"annotations": found}) if found else []
+            return self._say("annotations", found) if found else []
         if item["type"] == "function_call" and not self._has_arguments and item.get("status") != "incomplete":
             return self._on_arguments({**event, "delta": "{}"})
         return []
 
     def _on_end(self, event: Event) -> list[Chunk]:
         self._on_response(event)
-        told = [] if not self._silent else [self._chunk(Opening.TEXT.value)]
+        told = [self._chunk(OPENINGS["content"])] if self._silent else []
         told.append(self._chunk({}, self._finish_reason(event)))
         usage = usage_of(event["response"])
         if self._answering.include_usage and usage:

@@ -58,10 +58,10 @@ class Limits:
 
     def _before_stop(self, text: Speech, delta: str) -> str:
         delta, text.held = text.held + delta, ""
-        found = [at for sequence in self._stop if (at := delta.find(sequence)) >= 0]
-        if found:
+        found = [(at + len(sequence), at) for sequence in self._stop if (at := delta.find(sequence)) >= 0]
+        if found:  # the one that was whole first, however the deltas were cut
             self.reached = "stop"
-            return delta[: min(found)]
+            return delta[: min(found)[1]]
         if self.reached:
             return delta
         told = max(len(delta) - self._kept, 0)

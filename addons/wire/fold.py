@@ -43,14 +43,8 @@ def folded(stage: Fold, stream: bytes) -> bytes | OpenAIError:
     return stage.refusal or body
 
 
-class ResponsesFolder:
-    def __init__(self, answering: Answering) -> None:
-        self._writer = ResponsesWriter(answering)
-
-    def tell(self, event: Event) -> list[bytes]:
-        if event["type"] not in ENDS:
-            return []
-        return [written(told["response"]) for told in self._writer.events(event)]
+class Folder:
+    """A writer (stage.py) of the one JSON: `tell` is quiet until the end."""
 
     def fail(self, event: Event, error: OpenAIError) -> list[bytes]:
         return [error.body()]
@@ -59,7 +53,17 @@ class ResponsesFolder:
         return []
 
 
-class ChatFolder:
+class ResponsesFolder(Folder):
+    def __init__(self, answering: Answering) -> None:
+        self._writer = ResponsesWriter(answering)
+
+    def tell(self, event: Event) -> list[bytes]:
+        if event["type"] not in ENDS:
+            return []
+        return [written(told["response"]) for told in self._writer.events(event)]
+
+
+class ChatFolder(Folder):
     def __init__(self, answering: Answering, chat_id: str, created: int) -> None:
         self._writer = ChatWriter(answering, chat_id, created)
         self._legacy = answering.legacy_functions
@@ -73,12 +77,6 @@ class ChatFolder:
             for choice in chunk["choices"]:
                 self._merge(choice["delta"])
         return [self._completion(event, chunks)] if event["type"] in ENDS else []
-
-    def fail(self, event: Event, error: OpenAIError) -> list[bytes]:
-        return [error.body()]
-
-    def keepalive(self) -> list[bytes]:
-        return []
 
     def _merge(self, delta: Chunk) -> None:
         for member, value in delta.items():

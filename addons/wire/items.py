@@ -23,9 +23,6 @@ from addons.wire.turns import ADDED, DONE
 # into the rest.
 MAX_PIECE = 10_000
 
-# Members that a part of text always has.
-PART_LISTS = ("annotations", "logprobs")
-
 
 class Text:
     """One text of an item: a part, or what a call is called with. `pieces` has been told, `held` is kept back by a limit."""
@@ -67,9 +64,10 @@ class Item:
             heard[home] = [text.part() for text in texts if text.family.home == home]
         return value | {member: told for member, told in heard.items() if not value.get(member)}
 
-    def event(self, kind: str, text: Text | None = None) -> Event:
+    def event(self, kind: str, text: Text) -> Event:
+        """One of those that upstream has left out."""
         event: Event = {"type": kind, "item_id": self.value["id"], "output_index": self.index}
-        if text and text.family.place:
+        if text.family.place:
             event[text.family.place] = text.index
         return event
 
@@ -138,8 +136,9 @@ class Items:
         stem, _, moment = event["type"].rpartition(".")
         home = next(home for home in PART_EVENTS if PART_EVENTS[home] == stem)
         family, item = PARTS.get((home, str(event["part"].get("type")))), self._items[event["output_index"]]
-        if family is None:  # of a kind that is not known here
-            self._out.append(event)
+        if family is None:  # of a kind that is not known here, unless it contradicts what its place was said to be
+            if not any(text.family.home == home and text.index == event.get(text.family.place) for text in item.texts.values()):
+                self._out.append(event)
         elif moment == "added":
             self._text(item, family, _place_of(event, family), event)
         else:
@@ -239,10 +238,8 @@ class Items:
     def _tidied_part(self, part: Event) -> Event:
         if part.get("type") != OUTPUT_TEXT.part:
             return part
-        lists = {name: value for name in PART_LISTS if isinstance(value := part.get(name, []), list)}
-        if not self._annotations:
-            lists["annotations"] = []
-        return part | dict.fromkeys(PART_LISTS, []) | lists
+        annotations, logprobs = (told if isinstance(told := part.get(name), list) else [] for name in ("annotations", "logprobs"))
+        return part | {"annotations": annotations if self._annotations else [], "logprobs": logprobs}
 
     def _restored(self, value: Event) -> Event:
         for member, known in (("name", self._names), ("call_id", self._call_ids)):

@@ -36,7 +36,7 @@ class Shortened:
 def shorten(body: dict[str, Any], edits: Edits) -> Shortened:
     """`body` is a Responses request, its items checked. It is not changed; if all of it fits it is given back as it is."""
     items, tools, choice = body["input"], body.get("tools") or [], body.get("tool_choice")
-    names = replacements([*_names_of(tools), *_names_in(items), *_names_of([choice])], lambda name: bool(NAME.fullmatch(name)))
+    names = replacements([*_names_of(tools), *_names_in(items)], lambda name: bool(NAME.fullmatch(name)))
     ids = replacements(_call_ids(items), lambda call_id: len(call_id) <= MAX_LENGTH)
     if not names and not ids:
         return Shortened(body)
@@ -73,7 +73,7 @@ def _candidates(word: str) -> Iterator[str]:
 
 
 def _names_of(tools: Iterable[Any], depth: int = DEPTH) -> Iterator[str]:
-    """Of the tools that the client runs, wherever they stand: also in a namespace, or in what `tool_choice` allows."""
+    """Of the tools that the client runs, also those in a namespace."""
     for tool in tools:
         if not isinstance(tool, dict):
             continue

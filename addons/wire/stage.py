@@ -18,13 +18,14 @@ from addons.wire.usage import Usage
 # What an answer can be in all, for all of it is remembered: its terminal event repeats it. 128 000 tokens, the most that a model
 # says, are 32 MB with one to an event of 250 bytes; four times that leaves room for pictures.
 MAX_ANSWER = 128 * 1024 * 1024
+TOO_MUCH = failures.unreadable(f"an answer of more than {MAX_ANSWER} bytes")
 
 # Some of each answer's own come at its begin and at its end; the last ones count.
 MAX_SIDE_EVENTS = 32
 
 
 class Writer(Protocol):
-    """Tells the events of a story (story.py) in a dialect."""
+    """Tells the events of a story (story.py) in a dialect; `fail` is for the last one of an answer that failed."""
 
     def tell(self, event: Event) -> list[bytes]: ...
 
@@ -120,7 +121,7 @@ class Stage:
         fate = fate_of(parsed["type"])
         if fate is Fate.TOLD:
             self._room -= len(event.data)
-            told = self._story.take(parsed) if self._room >= 0 else self._story.fail(failures.unreadable(TOO_LONG))
+            told = self._story.take(parsed) if self._room >= 0 else self._story.fail(TOO_MUCH)
             self._tell(told, out)
         elif fate is Fate.ASIDE:
             self.side_events.append(parsed)
@@ -133,6 +134,3 @@ class Stage:
                 out += self._writer.fail(event, self._story.failure)
             else:
                 out += self._writer.tell(event)
-
-
-TOO_LONG = f"an answer of more than {MAX_ANSWER} bytes"

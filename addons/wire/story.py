@@ -15,7 +15,7 @@ The awkward cases, each decided by the tables below or right beside them:
   the answer is a 200, and a failure is told within it.
 """
 
-from enum import Enum
+from enum import StrEnum
 
 from addons.wire import failures
 from addons.wire.cutoff import Limits
@@ -27,13 +27,13 @@ from addons.wire.turns import ADDED, DONE, OWNERS, Turns
 from addons.wire.usage import Usage, estimated_usage, usage_of
 
 
-class State(Enum):
+class State(StrEnum):
     NEW = "nothing has come"
     OPEN = "begun"
     OVER = "ended; the client has had its terminal event"
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     BEGIN = "the answer exists"
     PROGRESS = "it is being worked on"
     ITEM = "a piece of it"
@@ -53,26 +53,15 @@ KINDS = {
     "error": Kind.FAILURE,
 } | dict.fromkeys((ADDED, DONE, *OWNERS), Kind.ITEM)
 
-# What is not in the row of the state is passed over: a second beginning, and whatever comes after the end.
-NEXT: dict[State, dict[Kind, State]] = {
-    State.NEW: {
-        Kind.BEGIN: State.OPEN,
-        Kind.PROGRESS: State.OPEN,
-        Kind.ITEM: State.OPEN,
-        Kind.END: State.OVER,
-        Kind.FAILURE: State.OVER,
-    },
-    State.OPEN: {
-        Kind.PROGRESS: State.OPEN,
-        Kind.ITEM: State.OPEN,
-        Kind.OTHER: State.OPEN,
-        Kind.END: State.OVER,
-        Kind.FAILURE: State.OVER,
-    },
-    State.OVER: {},
-}
-
 ENDS = {kind for kind in KINDS if KINDS[kind] is Kind.END}
+
+# What may come when; an end and a failure lead to OVER, everything else to OPEN. The rest is passed over: a second beginning,
+# something unknown while there is no answer that it could be about, and whatever comes after the end.
+LEGAL = {
+    State.NEW: {Kind.BEGIN, Kind.PROGRESS, Kind.ITEM, Kind.END, Kind.FAILURE},
+    State.OPEN: {Kind.PROGRESS, Kind.ITEM, Kind.OTHER, Kind.END, Kind.FAILURE},
+    State.OVER: set[Kind](),
+}
 
 AT_FIRST: Event = {
     "status": "in_progress",
@@ -112,7 +101,7 @@ class Story:
     def take(self, event: Event) -> list[Event]:
         """What is to be told because of it. The event is used up."""
         kind = kind_of(event)
-        if kind not in NEXT[self._state]:
+        if kind not in LEGAL[self._state]:
             return []
         out: list[Event] = []
         try:

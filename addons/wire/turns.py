@@ -57,13 +57,12 @@ class Turns:
         out: list[Event] = []
         for position, value in enumerate(final):
             if isinstance(value, dict) and isinstance(value.get("type"), str):
-                self._place({"type": DONE, "output_index": self._ids.get(str(value.get("id")), position), "item": value}, out)
-        self._hand_on(out)
+                index = self._ids.get(str(value.get("id")), position)
+                out += self.take({"type": DONE, "output_index": index, "item": value})
         while self._open:
             index = min(self._open) if self._floor is None else self._floor
             item = self._open[index] | {"status": "completed" if complete else "incomplete"}
-            self._place({"type": DONE, "output_index": index, "item": item}, out)
-            self._hand_on(out)
+            out += self.take({"type": DONE, "output_index": index, "item": item})
         if self._nameless and complete:
             raise Malformed("the arguments of a call that it never named")
         return out
