@@ -103,6 +103,10 @@ def hold_head(flow: http.HTTPFlow, release: Callable[[], list[bytes]] | None = N
     _head_held[flow] = release
 
 
+def head_is_held(flow: http.HTTPFlow) -> bool:
+    return flow in _head_held
+
+
 def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
     """From a stage, while the head is held: the client gets this, whole, and upstream is not read any further."""
     assert flow in _head_held, "the client has its answer's head already"

@@ -18,11 +18,11 @@ from mitmproxy.addonmanager import Loader
 
 from addons import engine
 from addons.catalog import CodexCatalog
-from addons.guard import Refused, guarded, is_open
+from addons.guard import FAULT, Refused, guarded, is_open
 from addons.policy import CodexPolicy
 from addons.redact import CLIENT
 from addons.route import DIALECT, UPSTREAM
-from addons.streams import StreamChain, chain_of
+from addons.streams import StreamChain, chain_of, in_band_error
 from addons.upstream_errors import KEPT_PREFIXES
 from addons.wire import chat_request, responses_request
 from addons.wire.chat_stream import ChatStage
@@ -89,7 +89,9 @@ class CodexTranslate:
         flow.response.headers["cache-control"], flow.response.headers["x-accel-buffering"] = "no-cache", "no"
         answer = Answer(flow, plan)
         engine.hold_head(flow, answer.stage.release if plan.answering.stream else None)
-        chain_of(flow).stages.append(answer)
+        chain = chain_of(flow)
+        chain.stages.append(answer)
+        chain.on_failure = answer.on_failure
 
 
 def keyed(plan: Plan, client: str) -> Plan:
@@ -108,6 +110,7 @@ class Answer:
 
     def __init__(self, flow: http.HTTPFlow, plan: Plan) -> None:
         self.flow = flow
+        self.chat = plan.answering.dialect == "chat"
         make, prefix = STAGES[plan.answering.dialect, plan.answering.stream]
         self.stage: Stage = make(plan.answering, f"{prefix}{uuid.uuid4().hex}", int(time.time()))
         self.ended = False
@@ -125,6 +128,16 @@ class Answer:
             return []
         engine.end_answer(self.flow, at_once=self.stage.wants_cancel)
         return out
+
+    def on_failure(self) -> bytes:
+        """Something in the stream is broken, and it is us."""
+        if engine.head_is_held(self.flow):
+            self._answer_instead(engine.error_response(FAULT))
+            return b""
+        engine.end_answer(self.flow, at_once=True)
+        if self.chat:
+            return b"data: %s\n\ndata: [DONE]\n\n" % FAULT.body()
+        return in_band_error()
 
     def _answer_instead(self, response: http.Response) -> None:
         """What upstream's head said of the answer and the account still holds."""

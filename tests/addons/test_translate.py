@@ -1,12 +1,16 @@
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from mitmproxy import http
+from mitmproxy.test import tflow
 
+from addons import engine
 from addons.guard import Refused
-from addons.translate import MAX_HEADER, dumped, explain, parsed_object
-from addons.wire.plan import Answering, Edit, Plan
+from addons.streams import StreamChain
+from addons.translate import MAX_HEADER, Answer, dumped, explain, parsed_object
+from addons.wire.plan import Answering, Dialect, Edit, Plan
+from addons.wire.stage import Stage
 
 
 @pytest.mark.parametrize(
@@ -23,6 +27,34 @@ def test_what_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(Refused) as refused:
         parsed_object(body)
     assert refused.value.error.status == 400
+
+
+class Broken:
+    """A machine with a bug in it, for which there is no real one."""
+
+    finished = False
+
+    def __call__(self, data: bytes) -> list[bytes]:
+        raise RuntimeError("bug")
+
+
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+@pytest.mark.parametrize("held", [True, False], ids=["before the first byte", "in the stream"])
+def test_a_bug_in_a_machine_is_told_and_ends_the_answer(dialect: Dialect, held: bool) -> None:
+    flow = tflow.tflow(resp=True)
+    answer = Answer(flow, Plan({"model": "m"}, (), Answering(dialect, True, "m")))
+    answer.stage = cast(Stage, Broken())
+    chain = StreamChain(answer.on_failure)
+    chain.stages.append(answer)
+    if held:
+        engine.hold_head(flow)
+    said = b"".join(chain(b"data: {}\n\n"))
+    if held:
+        assert said == b"" and engine._instead[flow].status_code == 500
+    else:
+        assert b'"server_error"' in said and engine._ended[flow] == 0.0
+        assert said.endswith(b"data: [DONE]\n\n") == (dialect == "chat")
+    assert chain(b"more") == []
 
 
 def head(*edits: Edit, **body: Any) -> http.Headers:

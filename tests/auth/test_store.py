@@ -280,8 +280,8 @@ def test_configured_files_and_folders_in_their_order(home: Path) -> None:
 
 
 def test_names_are_made_unique(home: Path) -> None:
-    paths = [put(home / f"{n}/work/auth.json") for n in (1, 2, 3)]
-    assert [name for name, _ in found(list(paths), {})] == ["work", "work-2", "work-3"]
+    paths = [put(home / f"{n}/team/auth.json") for n in (1, 2, 3)]
+    assert [name for name, _ in found(list(paths), {})] == ["team", "team-2", "team-3"]
 
 
 def test_no_account_steps_in_for_a_configured_one_that_is_missing(home: Path) -> None:
