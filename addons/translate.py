@@ -63,6 +63,8 @@ class CodexTranslate:
         if dialect is None:
             return
         plan = keyed(self._plan(dialect, body, await self.catalog.current(flow)), flow.metadata.get(CLIENT, ""))
+        if not reads_annotations(flow.request.headers):
+            plan = replace(plan, answering=replace(plan.answering, show_annotations=False))
         flow.request.content = dumped(plan.body)
         flow.request.headers["content-type"] = "application/json"
         flow.request.headers["accept"] = "text/event-stream"
@@ -92,6 +94,11 @@ class CodexTranslate:
         chain = chain_of(flow)
         chain.stages.append(answer)
         chain.on_failure = answer.on_failure
+
+
+def reads_annotations(headers: http.Headers) -> bool:
+    """nanobot (Go, no name of its own in the user agent) takes only strings there: a citation would cost it the whole answer."""
+    return not headers.get("user-agent", "").startswith("Go-http-client/")
 
 
 def keyed(plan: Plan, client: str) -> Plan:

@@ -107,6 +107,21 @@ def test_a_conversation_keeps_its_key_for_the_plans_cache(proxy: RunningProxy, c
     assert key_of(HELLO, prompt_cache_key="its-own")[0] == "its-own"
 
 
+@pytest.mark.parametrize(("agent", "shown"), [("Go-http-client/1.1", []), ("OpenAI/Python 3.52", ["url_citation"])])
+def test_nanobot_is_spared_the_citations_that_it_cannot_read(
+    agent: str, shown: list[str], proxy: RunningProxy, control: Control
+) -> None:
+    citation = {"type": "url_citation", "url": "https://a.example", "title": "a", "start_index": 0, "end_index": 1}
+    part = {"type": "output_text", "text": "hi", "annotations": [citation]}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    done = {"type": "response.output_item.done", "output_index": 0, "item": message}
+    completed = {"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "output": []}}
+    control.script([{"event": done}, {"event": completed}])
+    request = {"model": "gpt-5.5", "input": "hello"}
+    answer = httpx.post(f"{proxy.url}/responses", json=request, headers={"user-agent": agent}, trust_env=False).json()
+    assert [annotation["type"] for annotation in answer["output"][0]["content"][0]["annotations"]] == shown
+
+
 def test_a_limit_is_kept_and_upstream_is_let_go(proxy: RunningProxy, control: Control) -> None:
     control.settings(delta_delay=0.05)
     answer = chat(proxy, messages=[{"role": "user", "content": "say 200 words"}], max_tokens=5)
