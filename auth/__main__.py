@@ -46,9 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         voice.cancelled()
         return 130
     except BrokenPipeError:
-        # Python flushes once more at exit, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         return 1
+    except SystemExit:  # argparse has printed its help, which is still in the buffer
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _close_stdout()
+        raise
+
+
+def _close_stdout() -> None:
+    """Its reader has left. Python flushes once more at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # -- the commands
