@@ -9,21 +9,21 @@ _ROOT = str(Path(__file__).resolve().parent.parent)
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
-from addons import engine  # noqa: E402 - after sys.path
-from addons.accounts import CodexAccounts  # noqa: E402
-from addons.catalog import CodexCatalog  # noqa: E402
-from addons.gate import CodexGate  # noqa: E402
-from addons.inject import CodexInject  # noqa: E402
-from addons.local import CodexLocal  # noqa: E402
-from addons.policy import CodexPolicy  # noqa: E402
-from addons.redact import CodexRedact  # noqa: E402
-from addons.retry import CodexRetry  # noqa: E402
-from addons.route import CodexRoute  # noqa: E402
-from addons.serve import CodexServe  # noqa: E402
-from addons.streams import CodexStreams  # noqa: E402
-from addons.translate import CodexTranslate  # noqa: E402
-from addons.upstream_errors import CodexUpstreamErrors  # noqa: E402
-from auth.outbound import Outbound, http_client  # noqa: E402
+from addons import engine
+from addons.accounts import CodexAccounts
+from addons.catalog import CodexCatalog
+from addons.gate import CodexGate
+from addons.inject import CodexInject
+from addons.local import CodexLocal
+from addons.policy import CodexPolicy
+from addons.redact import CodexRedact
+from addons.retry import CodexRetry
+from addons.route import CodexRoute
+from addons.serve import CodexServe
+from addons.streams import CodexStreams
+from addons.translate import CodexTranslate
+from addons.upstream_errors import CodexUpstreamErrors
+from auth.outbound import Outbound, http_client
 
 engine.install()
 
