@@ -12,6 +12,7 @@ import pytest
 from mitmproxy.proxy.layers.http import HttpStream
 
 from addons import engine
+from addons.engine import originals
 from tests.proxy import ROOT, RunningProxy, running_proxy
 from tests.rawserver import Behaviour, RawServer, raw_server, read_request, response
 
@@ -378,8 +379,8 @@ def test_a_mitmproxy_that_looks_different_is_refused_before_anything_is_touched(
     def send_response(self: object, already_streamed: bool, something_new: int) -> None: ...
 
     monkeypatch.setattr(HttpStream, "send_response", send_response)
-    monkeypatch.setattr(engine, "_original", {})
+    monkeypatch.setattr(originals, "known", {})
     untouched = HttpStream.check_body_size
     with pytest.raises(engine.EngineMismatch, match="HttpStream.send_response takes"):
         engine.install()
-    assert HttpStream.check_body_size is untouched and engine._original == {}
+    assert HttpStream.check_body_size is untouched and originals.known == {}

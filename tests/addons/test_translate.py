@@ -6,6 +6,7 @@ from mitmproxy import http
 from mitmproxy.test import tflow
 
 from addons import engine
+from addons.engine.course import course_of
 from addons.guard import Refused
 from addons.streams import StreamChain
 from addons.translate import MAX_HEADER, Answer, dumped, explain, parsed_object
@@ -50,9 +51,9 @@ def test_a_bug_in_a_machine_is_told_and_ends_the_answer(dialect: Dialect, held: 
         engine.hold_head(flow)
     said = b"".join(chain(b"data: {}\n\n"))
     if held:
-        assert said == b"" and engine._instead[flow].status_code == 500
+        assert said == b"" and (instead := course_of(flow).instead) and instead.status_code == 500
     else:
-        assert b'"server_error"' in said and engine._ended[flow] == 0.0
+        assert b'"server_error"' in said and course_of(flow).end_in == 0.0
         assert said.endswith(b"data: [DONE]\n\n") == (dialect == "chat")
     assert chain(b"more") == []
 

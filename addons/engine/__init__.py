@@ -1,0 +1,110 @@
+"""What this suite needs of mitmproxy's HTTP layers that no hook offers. The only package that knows their insides.
+
+    put_on_the_wire(flow, ...)    secret headers that reach the upstream's socket and never the flow
+    watch(flow, ...)              keep-alives while upstream is silent, deadlines, and an answer where upstream gives none
+    resend(flow)                  the response hook asks for the request to go out once more; the second answer streams
+    hold_head(flow, ...)          an answer that streams keeps its head back until its first byte comes out of the stages
+    answer_instead(flow, ...)     meanwhile: another answer takes its place, with its own status
+    end_answer(flow, ...)         the client has what it asked for: end its body here, and stop upstream
+    body_was_too_large(flow)      `body_size_limit`, kept in memory and answered politely
+    (always)                      JSON instead of HTML for what mitmproxy refuses by itself, and no request bytes in its log
+
+Written against mitmproxy 12.2, HTTP/1.1 on both sides (`serve.py` sets `http2` to false). `install()` compares every function
+that it wraps with the signature it was written for and refuses a mitmproxy that looks different, rather than run beside it.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from mitmproxy.proxy.layers.http import HttpStream, _http1
+
+from addons.engine import body_limit, connection, originals, refusals, stream
+from addons.engine.body_limit import body_was_too_large
+from addons.engine.course import (
+    HELD_AT_MOST,
+    Failure,
+    Lapse,
+    Limits,
+    Watch,
+    answer_instead,
+    client_has_its_head,
+    end_answer,
+    failure_of,
+    head_is_held,
+    hold_head,
+    is_resending,
+    resend,
+    was_sent,
+    watch,
+)
+from addons.engine.refusals import error_response, json_response, no_answer
+from addons.engine.secret_headers import is_on_the_wire, put_on_the_wire, take_off_the_wire
+
+__all__ = [
+    "HELD_AT_MOST",
+    "EngineMismatch",
+    "Failure",
+    "Lapse",
+    "Limits",
+    "Watch",
+    "answer_instead",
+    "body_was_too_large",
+    "client_has_its_head",
+    "end_answer",
+    "error_response",
+    "failure_of",
+    "head_is_held",
+    "hold_head",
+    "install",
+    "is_on_the_wire",
+    "is_resending",
+    "json_response",
+    "no_answer",
+    "put_on_the_wire",
+    "resend",
+    "take_off_the_wire",
+    "was_sent",
+    "watch",
+]
+
+
+class EngineMismatch(Exception):
+    """This mitmproxy is not the one that the engine was written for. Install one within pyproject.toml's bounds."""
+
+
+# (where, name) -> (the parameters it had when this was written, what takes its place)
+_WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any]]] = {
+    (HttpStream, "send_response"): (("self", "already_streamed"), stream.send_response),
+    (HttpStream, "make_server_connection"): (("self",), stream.make_server_connection),
+    (HttpStream, "handle_protocol_error"): (("self", "event"), stream.handle_protocol_error),
+    (HttpStream, "start_response_stream"): (("self",), stream.start_response_stream),
+    (HttpStream, "state_stream_response_body"): (("self", "event"), stream.state_stream_response_body),
+    (HttpStream, "_handle_event"): (("self", "event"), stream.handle_event),
+    (HttpStream, "check_body_size"): (("self", "request"), body_limit.check_body_size),
+    (_http1.Http1Client, "send"): (("self", "event"), connection.send_upstream),
+    (_http1.Http1Server, "read_headers"): (("self", "event"), connection.read_request_headers),
+    (_http1, "make_error_response"): (("status_code", "message"), refusals.malformed),
+}
+# Not wrapped, but called or yielded from here.
+_CALLED: dict[tuple[Any, str], tuple[str, ...]] = {
+    (HttpStream, "check_killed"): ("self", "emit_error_hook"),
+    (HttpStream, "state_wait_for_response_headers"): ("self", "event"),
+    (HttpStream, "state_consume_response_body"): ("self", "event"),
+    (_http1.Http1Client, "done"): ("self", "event"),
+}
+
+
+def install() -> None:
+    """Wrap mitmproxy's functions, once in this process. Raises EngineMismatch before anything is touched."""
+    if originals.known:
+        return
+    expected = {key: parameters for key, (parameters, _) in _WRAPPED.items()} | _CALLED
+    for (owner, name), parameters in expected.items():
+        found = getattr(owner, name, None)
+        seen = tuple(inspect.signature(found).parameters) if callable(found) else None
+        if seen != parameters:
+            raise EngineMismatch(f"{owner.__name__}.{name} takes {seen}, not {parameters}: mitmproxy >=12.2,<13 is needed")
+    for (owner, name), (_, replacement) in _WRAPPED.items():
+        originals.known[owner, name] = getattr(owner, name)
+        setattr(owner, name, replacement)

@@ -1,0 +1,48 @@
+"""Request bodies over `body_size_limit`: kept in memory up to it, and answered politely."""
+
+from collections.abc import Generator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from mitmproxy import flow as mitmproxy_flow
+from mitmproxy import http
+from mitmproxy.proxy.layers.http import HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseProtocolError
+from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
+from mitmproxy.utils import human
+
+# A body over the limit is read on and thrown away up to this many times the limit, because a client that is still sending does
+# not look at the answer and would see a broken connection instead of the 413. Beyond that it is cut off.
+HOPELESS_BODY = 4
+
+_discarded: WeakKeyDictionary[http.HTTPFlow, int] = WeakKeyDictionary()
+
+
+def body_was_too_large(flow: http.HTTPFlow) -> bool:
+    """True in the `request` hook of a request whose body passed `body_size_limit`; its content is empty then."""
+    return flow in _discarded
+
+
+def check_body_size(self: HttpStream, request: bool) -> Generator[Any, Any, bool]:
+    # An answer is not measured: it streams, or is a refusal of a few hundred bytes.
+    limit = human.parse_size(self.context.options.body_size_limit)
+    if not request or limit is None:
+        return False
+    seen = _discarded.get(self.flow, 0) + len(self.request_body_buf)
+    if seen > limit * HOPELESS_BODY:
+        return (yield from _cut_off(self))
+    if seen > limit:
+        _discarded[self.flow] = seen
+        self.request_body_buf.clear()
+    return False
+
+
+def _cut_off(self: HttpStream) -> Generator[Any, Any, bool]:
+    """What mitmproxy does at once with a body over the limit: answer, and close while the client is still sending."""
+    self.flow.error = mitmproxy_flow.Error("the request body goes on far beyond body_size_limit")
+    yield HttpErrorHook(self.flow)
+    refusal = ResponseProtocolError(self.stream_id, self.flow.error.msg, ErrorCode.REQUEST_TOO_LARGE)
+    yield SendHttp(refusal, self.context.client)
+    self.client_state = self.state_errored
+    self.flow.live = False
+    return True

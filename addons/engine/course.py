@@ -1,0 +1,162 @@
+"""What the engine knows of one exchange beside its flow, and the ways in which an addon steers it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+from mitmproxy import http
+
+# Seconds between the last event of an answer and the end of upstream's body. The same packet, as a rule; a client that reads to
+# the end of the body would wait as long (nanobot hangs for as long as upstream lingers).
+UPSTREAMS_END = 0.5
+
+# Seconds. An upstream that refuses does it at once, and a client should know soon that somebody is there.
+HELD_AT_MOST = 5.0
+
+Lapse = Literal["first_byte", "idle", "total"]
+"""Which deadline has passed: for the first byte of the answer, between two of its bytes, for all of it."""
+
+Cause = Literal["unreachable", "broken", "first_byte", "idle", "total"]
+"""Why there is no answer: no connection, one that ended or did not speak HTTP, a deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Upstream gave no answer; what the `response` hook sees in its place was made here."""
+
+    cause: Cause
+    reused: bool
+    """The connection had carried a request before: it may have been closed while this one was on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds."""
+
+    keepalive: float
+    """Of silence toward the client, after which it is told that somebody is there."""
+    first_byte: float
+    idle: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is to be done with an answer that is slow in coming."""
+
+    limits: Limits
+    say_alive: Callable[[], list[bytes]]
+    """What a silence is bridged with; nothing, where that cannot be said in what is being streamed."""
+    give_up: Callable[[Lapse], list[bytes] | None]
+    """The last words to a client that has its head; None breaks its connection off, which is then the only honest end."""
+
+
+@dataclass(slots=True, eq=False)
+class Course:
+    """One exchange, from its first attempt to its end. Moments are of `time.monotonic`."""
+
+    watch: Watch | None = None
+    began: float = 0.0
+    resend: bool = False
+    # of the present attempt:
+    asked: float = 0.0
+    reused: bool = False
+    failure: Failure | None = None
+    heard: float | None = None
+    """The latest byte of the answer's body."""
+    # of the answer:
+    knows_the_end: bool = False
+    """The stages do: an upstream that breaks off is an end to them, and they make of it what it is."""
+    held: bool = False
+    """The client has not been told the status yet."""
+    held_since: float = 0.0
+    release: Callable[[], list[bytes]] | None = None
+    instead: http.Response | None = None
+    end_in: float | None = None
+    """Said by a stage: this was the last for the client. Upstream has so many seconds to come to its own end."""
+    end_at: float | None = None
+    stopped: bool = False
+    told: float | None = None
+    """The latest byte to the client; None as long as it has no head."""
+    cut: bool = field(default=False)
+    """The client's connection is broken off."""
+
+    def begin_attempt(self, now: float) -> None:
+        self.asked, self.began = now, self.began or now
+        self.failure = self.heard = self.release = self.instead = self.end_in = self.end_at = None
+        self.knows_the_end = self.held = self.stopped = False
+
+
+_courses: WeakKeyDictionary[http.HTTPFlow, Course] = WeakKeyDictionary()
+
+
+def course_of(flow: http.HTTPFlow) -> Course:
+    course = _courses.get(flow)
+    if course is None:
+        course = _courses[flow] = Course()
+    return course
+
+
+def watch(flow: http.HTTPFlow, limits: Watch) -> None:
+    """From a `request` hook: keep this exchange's time, and answer for an upstream that does not."""
+    course_of(flow).watch = limits
+
+
+def was_sent(flow: http.HTTPFlow) -> bool:
+    """A connection to an upstream was asked for: what the `response` hook sees is upstream's, or stands for it."""
+    return course_of(flow).asked > 0
+
+
+def failure_of(flow: http.HTTPFlow) -> Failure | None:
+    """In the `response` hook: why its answer was made here."""
+    return course_of(flow).failure
+
+
+def resend(flow: http.HTTPFlow) -> None:
+    """From a `response` hook, as long as the client has nothing: drop this answer and send the request again, to wherever the
+    flow now points. The second answer streams like a first one. Headers for the wire are kept.
+    """
+    course_of(flow).resend = True
+
+
+def is_resending(flow: http.HTTPFlow) -> bool:
+    return course_of(flow).resend
+
+
+def client_has_its_head(flow: http.HTTPFlow) -> bool:
+    """From then on nothing can be sent again."""
+    return course_of(flow).told is not None
+
+
+def hold_head(flow: http.HTTPFlow, release: Callable[[], list[bytes]] | None = None) -> None:
+    """From `responseheaders`, for an answer that streams: its status is not yet sure, so the client is not told yet.
+
+    After `HELD_AT_MOST` seconds it is told all the same, and gets what `release` returns; without `release` it waits as long as the
+    stages do. The stages see an upstream that breaks off as one that ends: whether it was the end is theirs to know.
+    """
+    course = course_of(flow)
+    course.held, course.release, course.held_since = True, release, time.monotonic()
+
+
+def head_is_held(flow: http.HTTPFlow) -> bool:
+    return course_of(flow).held
+
+
+def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
+    """From a stage, while the head is held: the client gets this, whole, and upstream is not read any further.
+
+    The `response` hook sees it first and may send the request again instead.
+    """
+    course = course_of(flow)
+    assert course.held, "the client has its answer's head already"
+    course.instead = response
+
+
+def end_answer(flow: http.HTTPFlow, *, at_once: bool) -> None:
+    """From a stage: what it returns now is the last the client gets, in a body that ends in good form.
+
+    Not `at_once`, upstream has a moment to come to its own end, so that its connection can be used again.
+    """
+    course_of(flow).end_in = 0.0 if at_once else UPSTREAMS_END

@@ -1,0 +1,341 @@
+"""What `HttpStream`, mitmproxy's layer for one exchange, does besides. Each function here takes the place of one of its methods.
+
+How a request goes out (mitmproxy/proxy/layers/http): the layer is made of generators that yield commands. It buffers the
+request, yields the `request` hook, asks for a connection, and yields `SendHttp(RequestHeaders(...))`, which `Http1Client.send`
+turns into bytes. The answer comes back as events; `send_response` yields the `response` hook and then hands the answer on.
+
+An attempt that fails before the client has been told anything ends in the `response` hook, whatever failed: upstream's own
+refusal, one that a stage has read in the stream (`answer_instead`), or one that is made here because there is no answer at all.
+So there is one place in which to decide about another attempt (`resend`).
+"""
+
+import time
+from collections.abc import Generator
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from mitmproxy import connection
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    RequestTrailers,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseProtocolError,
+    ResponseTrailers,
+)
+from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResponseHook
+
+from addons.engine.clock import due, next_moment
+from addons.engine.course import Cause, Course, Failure, Lapse, course_of
+from addons.engine.originals import original
+from addons.engine.refusals import error_response, no_answer
+
+Commands = layer.CommandGenerator[None]
+
+# Upstream connections that have carried a request.
+_used: WeakSet[connection.Server] = WeakSet()
+
+# What may still come from an upstream that was stopped: data on its way, and its end, which looks like an answer that broke off.
+OF_UPSTREAM = (ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
+
+
+# --- attempts ---------------------------------------------------------------------------------------------------------
+
+
+def make_server_connection(self: HttpStream) -> layer.CommandGenerator[bool]:
+    """Every attempt begins here, the first and the next ones."""
+    course = course_of(self.flow)
+    course.begin_attempt(time.monotonic())
+    if course.watch:
+        yield from _set_timer(self, course)
+        yield from _watch_connecting(self, course)
+    found: bool = yield from original(HttpStream, "make_server_connection")(self)
+    if found:
+        course.reused = self.flow.server_conn in _used
+        _used.add(self.flow.server_conn)
+    return found
+
+
+def send_response(self: HttpStream, already_streamed: bool = False) -> Commands:
+    steps: Generator[Any, Any, None] = original(HttpStream, "send_response")(self, already_streamed)
+    course, reply = course_of(self.flow), None
+    while True:
+        try:
+            command = steps.send(reply)
+        except StopIteration:
+            return
+        reply = yield command
+        if isinstance(command, HttpResponseHook) and course.resend:
+            course.resend = False
+            steps.close()
+            return (yield from _send_again(self))
+
+
+def _send_again(self: HttpStream) -> Commands:
+    if (yield from self.check_killed(True)):  # the client has left meanwhile
+        return
+    # What is left of the attempt before: none of its connection's events may be taken for one of the next.
+    stale = [event for event in self._paused_event_queue if isinstance(event, OF_UPSTREAM)]
+    for event in stale:
+        self._paused_event_queue.remove(event)
+    self.response_body_buf.clear()
+    self.flow.response = None
+    self.server_state = self.state_wait_for_response_headers
+    if not (yield from self.make_server_connection()):
+        return
+    request = self.flow.request
+    content = request.raw_content
+    yield SendHttp(RequestHeaders(self.stream_id, request, not (content or request.trailers)), self.context.server)
+    if content:
+        yield SendHttp(RequestData(self.stream_id, content), self.context.server)
+    if request.trailers:
+        yield SendHttp(RequestTrailers(self.stream_id, request.trailers), self.context.server)
+    yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
+
+
+def handle_protocol_error(self: HttpStream, event: RequestProtocolError | ResponseProtocolError) -> Commands:
+    course = course_of(self.flow)
+    if isinstance(event, ResponseProtocolError) and course.watch and _awaits_an_answer(self):
+        if event.code is not ErrorCode.CONNECT_FAILED:
+            yield from _stop_upstream(self)
+            yield from _answer_for_upstream(self, "broken")
+        elif time.monotonic() >= course.asked + course.watch.limits.first_byte:
+            yield from _answer_for_upstream(self, "first_byte")  # ended by `Connecting`, below
+        else:
+            yield from _answer_for_upstream(self, "unreachable", event.message)
+    else:
+        yield from original(HttpStream, "handle_protocol_error")(self, event)
+
+
+def _awaits_an_answer(self: HttpStream) -> bool:
+    """The client's request is whole, it still listens, and has been told nothing."""
+    awaiting = (self.state_wait_for_response_headers, self.state_consume_response_body)
+    return self.client_state == self.state_done and self.server_state in awaiting and self.flow.error is None
+
+
+def _answer_for_upstream(self: HttpStream, cause: Cause, detail: str = "") -> Commands:
+    course = course_of(self.flow)
+    _forget_failed_connections(self)
+    course.failure = Failure(cause, course.reused)
+    course.held = False
+    self.flow.response = error_response(no_answer(self.flow.request.host, cause, detail))
+    self.flow.response.timestamp_start = time.time()
+    self.server_state = self.state_done
+    course.stopped = True
+    yield HttpResponseHeadersHook(self.flow)
+    if (yield from self.check_killed(True)):
+        return
+    yield from self.send_response()
+
+
+def _forget_failed_connections(self: HttpStream) -> None:
+    """mitmproxy keeps a connection that could not be made, and would hand out its error for as long as the client stays."""
+    connections = _http_layer(self).connections
+    for failed in [found for found in connections if isinstance(found, connection.Server) and found.error]:
+        del connections[failed]
+
+
+def _http_layer(self: HttpStream) -> HttpLayer:
+    parent = self.context.layers[self.context.layers.index(self) - 1]
+    assert isinstance(parent, HttpLayer)
+    return parent
+
+
+# --- an answer whose head waits, and one that ends early --------------------------------------------------------------
+
+
+def start_response_stream(self: HttpStream) -> Commands:
+    course = course_of(self.flow)
+    if course.held:
+        self.server_state = self.state_stream_response_body
+        course.knows_the_end = True
+        yield from _set_timer(self, course)
+    else:
+        yield from _send_head(self, course)
+
+
+def _send_head(self: HttpStream, course: Course) -> Commands:
+    course.held = False
+    course.told = time.monotonic()
+    yield from original(HttpStream, "start_response_stream")(self)
+    yield from _set_timer(self, course)
+
+
+def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
+    course = course_of(self.flow)
+    now = time.monotonic()
+    if isinstance(event, ResponseData):
+        course.heard = now
+    steps: Generator[Any, Any, None] = original(HttpStream, "state_stream_response_body")(self, event)
+    for command in steps:
+        if course.instead:  # said by the stage, which has just run
+            steps.close()
+            break
+        if course.held:
+            yield from _send_head(self, course)
+        course.told = now
+        yield command
+    if course.instead:
+        course.held, self.flow.response, course.instead = False, course.instead, None
+        if not isinstance(event, ResponseEndOfMessage):
+            yield from _stop_upstream(self)
+        yield from self.send_response()
+    elif course.end_in is not None and not isinstance(event, ResponseEndOfMessage):
+        if course.end_in:
+            course.end_at, course.end_in = now + course.end_in, None
+            yield from _set_timer(self, course)
+        else:
+            yield from _end_here(self)
+
+
+def _end_here(self: HttpStream) -> Commands:
+    """The client's body ends in good form."""
+    yield from _stop_upstream(self)
+    yield from self.send_response(already_streamed=True)
+
+
+def _stop_upstream(self: HttpStream) -> Commands:
+    self.server_state = self.state_done
+    course_of(self.flow).stopped = True
+    yield from _hang_up(self)
+
+
+def _hang_up(self: HttpStream) -> Commands:
+    """Its connection is closed, and not heard of again (connection.py)."""
+    yield SendHttp(RequestProtocolError(self.stream_id, "not needed any more", ErrorCode.CANCEL), self.context.server)
+
+
+# --- events, and the time in which there are none ---------------------------------------------------------------------
+
+
+def handle_event(self: HttpStream, event: Any) -> Commands:
+    if isinstance(event, events.Wakeup):
+        yield from _on_timer(self, event)
+    elif isinstance(event, OF_UPSTREAM):
+        course = course_of(self.flow)
+        if course.stopped:
+            return
+        if isinstance(event, ResponseProtocolError) and _breaks_off(self, course):
+            yield from _hang_up(self)
+            event = ResponseEndOfMessage(self.stream_id)
+        yield from original(HttpStream, "_handle_event")(self, event)
+    else:
+        yield from original(HttpStream, "_handle_event")(self, event)
+
+
+def _breaks_off(self: HttpStream, course: Course) -> bool:
+    return course.knows_the_end and self.server_state == self.state_stream_response_body
+
+
+# One timer runs for each client connection, not for each exchange on it: short exchanges would leave thousands behind.
+_timers: WeakKeyDictionary[HttpLayer, tuple[float, commands.RequestWakeup]] = WeakKeyDictionary()
+
+# Seconds by which two timers must differ for the second to be worth setting.
+GRAIN = 0.05
+
+
+def _set_timer(self: HttpStream, course: Course) -> Commands:
+    """See to it that `_on_timer` runs at the exchange's next moment, or before."""
+    moment, parent = next_moment(course), _http_layer(self)
+    if moment is None or (parent in _timers and _timers[parent][0] <= moment + GRAIN):
+        return
+    timer = commands.RequestWakeup(max(0.0, moment - time.monotonic()))
+    _timers[parent] = moment, timer
+    yield timer
+    # Set on behalf of another exchange (below): HttpLayer has just written down that it is ours.
+    parent.command_sources[timer] = self
+
+
+def _on_timer(self: HttpStream, event: Any) -> Commands:
+    """Of whichever exchange the timer was; the one that is under way now is meant."""
+    parent = _http_layer(self)
+    if parent in _timers and _timers[parent][1] is event.command:
+        del _timers[parent]
+    present = next((stream for stream in parent.streams.values() if _is_under_way(stream)), None)
+    if present is None:
+        return
+    course = course_of(present.flow)
+    if present is self:
+        yield from _see_to(self, course)
+        if not _is_under_way(self):
+            return
+    yield from _set_timer(present, course)
+
+
+def _is_under_way(self: HttpStream) -> bool:
+    """Asked for upstream, and not over yet."""
+    if not hasattr(self, "flow") or self.client_state == self.state_errored:
+        return False
+    over = (self.state_uninitialized, self.state_done, self.state_errored)
+    return course_of(self.flow).asked > 0 and self.server_state not in over
+
+
+def _see_to(self: HttpStream, course: Course) -> Commands:
+    what = due(course, time.monotonic())
+    if what == "end":
+        yield from _end_here(self)
+    elif what == "release":
+        release = course.release
+        yield from _send_head(self, course)
+        yield from _tell(self, course, release() if release else [])
+    elif what == "alive":
+        assert course.watch
+        yield from _tell(self, course, course.watch.say_alive())
+    elif what is not None:
+        yield from _give_up(self, course, what)
+
+
+def _tell(self: HttpStream, course: Course, chunks: list[bytes]) -> Commands:
+    course.told = time.monotonic()
+    for chunk in chunks:
+        yield SendHttp(ResponseData(self.stream_id, chunk), self.context.client)
+
+
+def _give_up(self: HttpStream, course: Course, lapse: Lapse) -> Commands:
+    assert course.watch
+    if course.told is None:
+        yield from _stop_upstream(self)
+        yield from _answer_for_upstream(self, lapse)
+        return
+    last_words = course.watch.give_up(lapse)
+    if last_words is None:
+        yield from original(HttpStream, "handle_protocol_error")(
+            self, ResponseProtocolError(self.stream_id, f"the upstream's time is up ({lapse})", ErrorCode.GENERIC_SERVER_ERROR)
+        )
+        yield from _stop_upstream(self)
+    else:
+        yield from _tell(self, course, last_words)
+        yield from _end_here(self)
+
+
+class Connecting(layer.Layer):
+    """Ends an attempt to connect that takes too long; the exchange itself is asleep until the connection is there or has failed."""
+
+    def __init__(self, stream: HttpStream) -> None:
+        super().__init__(stream.context.fork())
+        self.stream = stream
+        self.asked = course_of(stream.flow).asked
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        waited_for = self.stream._paused.command if self.stream._paused else None
+        if not isinstance(waited_for, GetHttpConnection) or course_of(self.stream.flow).asked != self.asked:
+            return
+        for server, waiting in _http_layer(self.stream).waiting_for_establishment.items():
+            if waited_for in waiting:
+                yield commands.CloseConnection(server)
+
+
+def _watch_connecting(self: HttpStream, course: Course) -> Commands:
+    assert course.watch
+    parent = _http_layer(self)
+    if any(isinstance(found, connection.Server) and found.connected for found in parent.connections):
+        return  # there is one to be used again
+    timer = commands.RequestWakeup(course.watch.limits.first_byte)
+    yield timer
+    parent.command_sources[timer] = Connecting(self)
