@@ -47,6 +47,8 @@ class OpenAIError:
     type: str = ""
     param: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further members of the error, for clients that know them."""
 
     def body(self) -> bytes:
         kind, default_code = kind_of(self.status)
@@ -57,6 +59,7 @@ class OpenAIError:
                     "type": self.type or kind,
                     "param": self.param,
                     "code": self.code if self.code is not None else default_code,
+                    **self.more,
                 }
             }
         )
@@ -73,9 +76,9 @@ def invalid_url(method: str, path: str) -> OpenAIError:
 
 def from_upstream(status: int, content_type: str, body: bytes, upstream: str, dialect: Dialect | None = None) -> OpenAIError | None:
     """The refusal that `upstream` (its host name, for the message) answered with, or None if it already is OpenAI's envelope."""
-    if "html" in content_type or body.lstrip()[:1] == b"<":
+    if is_page(content_type, body):
         return _from_page(status, body, upstream)
-    parsed = _object(body)
+    parsed = json_object(body)
     if isinstance(parsed.get("error"), dict) and isinstance(parsed["error"].get("message"), str):
         return None
     if "detail" in parsed:
@@ -83,6 +86,30 @@ def from_upstream(status: int, content_type: str, body: bytes, upstream: str, di
     if isinstance(parsed.get("error"), str):
         return OpenAIError(status, parsed["error"])
     return OpenAIError(status, f"{upstream} answered {status} without saying why")
+
+
+def is_page(content_type: str, body: bytes) -> bool:
+    return "html" in content_type or body.lstrip()[:1] == b"<"
+
+
+def says_unknown_model(detail: str) -> bool:
+    """The Codex backend's sentence has no code: The 'X' model is not supported when using Codex with a ChatGPT account."""
+    return detail.startswith("The '") and "' model is not supported" in detail
+
+
+# What an envelope may have beside OpenAI's four members: what the Codex CLI reads of a plan that is used up.
+MORE = ("plan_type", "resets_at", "resets_in_seconds")
+
+
+def completed(status: int, body: bytes) -> OpenAIError:
+    """An envelope of upstream's with all of its members, and without those that say whose account it is."""
+    told = json_object(body).get("error")
+    error = told if isinstance(told, dict) else {}
+    kind, code, param = (value if isinstance(value := error.get(name), str) else None for name in ("type", "code", "param"))
+    if kind == "usage_limit_reached":
+        code = code or kind  # the backend tells it by its type alone, and the SDKs' users look at the code
+    more = {name: error[name] for name in MORE if name in error}
+    return OpenAIError(status, str(error.get("message", "")), code, kind or "", param, more=more)
 
 
 def _from_page(status: int, body: bytes, upstream: str) -> OpenAIError:
@@ -100,7 +127,7 @@ def _from_page(status: int, body: bytes, upstream: str) -> OpenAIError:
 
 
 def _from_detail(status: int, detail: str, dialect: Dialect | None) -> OpenAIError:
-    if status == 400 and detail.startswith("The '") and "' model is not supported" in detail:
+    if status == 400 and says_unknown_model(detail):
         # OpenAI's two APIs say it differently.
         found = OpenAIError(400, detail, code="model_not_found", param="model")
         return found if dialect == "responses" else OpenAIError(404, detail, code="model_not_found")
@@ -113,13 +140,17 @@ def _detail(detail: Any) -> str:
         return detail
     if isinstance(detail, list):
         found = [entry for entry in detail if isinstance(entry, dict)]
-        return "; ".join(f"{'.'.join(map(str, e.get('loc', [])))}: {e.get('msg', '')}" for e in found)
+        return "; ".join(f"{_place(e.get('loc', []))}: {e.get('msg', '')}" for e in found)
     if isinstance(detail, dict) and isinstance(detail.get("message"), str):
         return str(detail["message"])
     return orjson.dumps(detail).decode()
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _place(loc: Any) -> str:
+    return ".".join(map(str, loc if isinstance(loc, list) else [loc]))
+
+
+def json_object(body: bytes) -> dict[str, Any]:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:

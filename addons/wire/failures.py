@@ -6,12 +6,12 @@ no terminal event  upstream was cut off, which must never look like an answer th
 no event at all    what came is not readable
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from addons.wire import delays
 from addons.wire.errors import MAX_MESSAGE, OpenAIError, kind_of
 
 # The status under which api.openai.com refuses with that code before a stream begins. The SDKs choose their exception, and
@@ -49,9 +49,6 @@ FINAL = {
     "organization_spend_limit_exceeded",
     "project_spend_limit_exceeded",
 }
-
-# The Codex CLI finds the delay in the message, because on a stream there is no header for it.
-TRY_AGAIN_IN = re.compile(r"try again in\s*(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s)", re.IGNORECASE)
 
 CUT_OFF = OpenAIError(
     502, "upstream's stream ended before the answer was complete", code="upstream_stream_incomplete", type="server_error"
@@ -107,9 +104,8 @@ def _retry_headers(told: Mapping[str, Any], code: str | None, message: str) -> d
     seconds = told.get("resets_in_seconds")
     if type(seconds) is int and seconds >= 0:
         headers["retry-after"] = str(seconds)
-    elif found := TRY_AGAIN_IN.search(message):
-        milliseconds = float(found[1]) * (1 if found[2].lower() == "ms" else 1000)
-        headers["retry-after-ms"] = f"{milliseconds:.0f}"
+    elif (wait := delays.in_message(message)) is not None:
+        headers["retry-after-ms"] = f"{wait * 1000:.0f}"
     return headers
 
 

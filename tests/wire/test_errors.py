@@ -37,6 +37,7 @@ REFUSALS = {
         "body.model: field required",
         None,
     ),
+    "fastapi validation of another shape": (400, "application/json", b'{"detail":[{"loc":5,"msg":"no"}]}', 400, "5: no", None),
     "detail with a message": (401, "application/json", b'{"detail":{"message":"no"}}', 401, "no", "invalid_api_key"),
     "detail of another shape": (400, "application/json", b'{"detail":{"a":1}}', 400, '{"a":1}', None),
     "error as a string": (500, "application/json", b'{"error":"boom"}', 500, "boom", "server_error"),
