@@ -38,6 +38,6 @@ def echo(body: Mapping[str, Any], **instead: Any) -> dict[str, Any]:
         "tools": [FUNCTION | tool if tool.get("type") == "function" else tool for tool in said["tools"]],
         "reasoning": REASONING | (body.get("reasoning") or {}),
         "text": TEXT | {name: value for name, value in (body.get("text") or {}).items() if value is not None},
-        "store": False,
+        "store": body.get("store") is not False,
         **instead,
     }

@@ -26,7 +26,7 @@ PARAMETERS: dict[str, Parameter] = {
     "model": Parameter("mapped", "aliases, effort suffixes and dates are resolved; other names go as they are"),
     "input": Parameter("mapped", "a string becomes a message; ids and what is only a reference are taken off the items"),
     "instructions": Parameter("kept", "the backend wants them, if empty; newer models as a developer message", (str,)),
-    "store": Parameter("forced", "false: the backend stores nothing", (bool,)),
+    "store": Parameter("emulated", "the backend stores nothing: the turn is kept in this proxy's memory", (bool,), (False,)),
     "stream": Parameter("forced", "true: the backend only streams; the client gets what it asked for", (bool,)),
     "include": Parameter("forced", "reasoning comes encrypted, or the next turn could not have it; others are not taken", (list,)),
     "tools": Parameter("kept", "newer models take them in an item of the input, and none of OpenAI's own", (list,), ([],)),
@@ -61,7 +61,7 @@ PARAMETERS: dict[str, Parameter] = {
     "background": Parameter("refused", "the backend keeps no response that could be asked for later", (bool,), (False,)),
     "conversation": Parameter("refused", "the backend keeps no conversations"),
     "prompt": Parameter("refused", "prompt templates are the platform's"),
-    # Expanded from a local store before `plan` is called, if there is one.
+    # Expanded before `plan` is called, by whoever keeps turns (continuity.py).
     "previous_response_id": Parameter(
         "refused",
         "the backend keeps no responses",
@@ -86,12 +86,14 @@ LOGPROBS = "message.output_text.logprobs"
 def plan(body: Mapping[str, Any], *, model: Resolved, strict: bool = False, previous_response_id: str | None = None) -> Plan:
     """What goes to the backend in place of `body`, which is not changed. Raises BadRequest.
 
-    `strict` refuses whatever would be dropped. `previous_response_id` is what a local store has expanded already, and taken off the
-    body; it is only repeated in the answer.
+    `strict` refuses whatever would be dropped. `previous_response_id` has been expanded already, and taken off the body
+    (continuity.py); it is only repeated in the answer.
     """
     name = model_name(body)
     edits = Edits(strict, model.edits)
     asked = sift(body, PARAMETERS, edits)
+    if body.get("store") is None:  # OpenAI stores what does not say otherwise
+        edits.add("emulated", "store", PARAMETERS["store"].why)
     _see_to_forced(asked, edits)
     _check_tools(asked.get("tools", []), "tools")
     if asked.get("tool_choice") == {}:
@@ -119,9 +121,8 @@ def plan(body: Mapping[str, Any], *, model: Resolved, strict: bool = False, prev
 
 def _see_to_forced(asked: Mapping[str, Any], edits: Edits) -> None:
     """`finish` sets these for every body; here it is told where that is not what the client said."""
-    for name, value in (("store", False), ("stream", True)):
-        if asked.get(name) is not value:
-            edits.add("forced", name, PARAMETERS[name].why)
+    if asked.get("stream") is not True:
+        edits.add("forced", "stream", PARAMETERS["stream"].why)
     included = asked.get("include", [])
     if LOGPROBS in included:
         raise BadRequest(f"Unsupported parameter: 'include': {PARAMETERS['top_logprobs'].why}.", "include", "unsupported_parameter")

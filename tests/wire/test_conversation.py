@@ -29,6 +29,15 @@ def test_it_stays_the_same_as_the_conversation_grows(later: list[dict[str, Any]]
 
 
 @pytest.mark.parametrize(
+    "question",
+    [{"role": "user", "content": "hi"}, {"content": "hi", "role": "user", "type": "message"}],
+    ids=["as OpenAI's examples do", "in another order"],
+)
+def test_it_stays_the_same_however_the_question_is_written(question: dict[str, Any]) -> None:
+    assert key(SYSTEM, QUESTION) == key(SYSTEM, question, ANSWER)
+
+
+@pytest.mark.parametrize(
     "other",
     [
         key(SYSTEM, QUESTION, client="two"),

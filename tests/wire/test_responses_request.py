@@ -37,6 +37,7 @@ ASKING: Object = {
     "max_tokens": 100,
     "stop": ["END"],
     "metadata": {"a": "b"},
+    "store": True,
     "top_logprobs": 2,
     "background": True,
     "conversation": "conv_1",
@@ -184,8 +185,7 @@ TWO = [function("a"), function("b")]
 
 # What is changed, what is sent besides the normal body, and what is told.
 CHANGED: dict[str, tuple[Object, Object, list[str]]] = {
-    "store": ({"store": True}, {}, ["forced store"]),
-    "no store": ({"store": None}, {}, ["forced store"]),
+    "no store": ({"store": None}, {}, ["emulated store"]),
     "no stream": ({"stream": False}, {}, ["forced stream"]),
     "no include": ({"include": None}, {}, ["added include"]),
     "empty include": ({"include": []}, {}, ["added include"]),
@@ -287,7 +287,7 @@ def test_every_response_repeats_the_defaults() -> None:
         "prompt_cache_retention": None,
         "reasoning": {"effort": None, "summary": None},
         "text": {"format": {"type": "text"}, "verbosity": "medium"},
-        "store": False,
+        "store": True,
     }
 
 
@@ -307,7 +307,7 @@ def test_every_response_repeats_the_clients_word_and_not_the_backends(model: Res
         "text": {"verbosity": "low"},
         "reasoning": {"effort": "minimal"},
     }
-    echo = planned(plan, normal(**own, store=True), model, previous_response_id="resp_0").answering.echo
+    echo = planned(plan, normal(**own), model, previous_response_id="resp_0").answering.echo
     assert {name: echo[name] for name in own} == own | {
         "tools": [{"type": "function", "name": "a" * 80, "description": None, "parameters": None, "strict": True}, custom],
         "tool_choice": "auto",

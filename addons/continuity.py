@@ -1,0 +1,150 @@
+"""What OpenAI keeps of Responses, and the Codex backend does not: turns to go on from, items to refer to, responses to read again.
+
+Each client has its own (`redact.OWNER`). A turn is kept when its answer has ended, whole or cut off, unless the client set `store`
+to false. An answer that failed is not kept, nor one whose client left before its end.
+"""
+
+import logging
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from mitmproxy import ctx, http
+from mitmproxy.utils import human
+
+from addons import engine
+from addons.accounts import ACCOUNT_KIND, RESPONSE_ID
+from addons.guard import Refused, guarded, is_open
+from addons.kept import Kept, OwnMemory, Turn
+from addons.redact import OWNER
+from addons.route import is_codex_cli
+from addons.upstreams import CODEX_PATHS, bare_path, choose
+from addons.wire.continuity import Expanded, conversation, expand, with_ids
+from addons.wire.errors import OpenAIError
+from addons.wire.events import written
+from addons.wire.input_items import Item
+from addons.wire.item_list import list_document
+from addons.wire.plan import Answering, BadRequest
+from addons.wire.response_object import ResponseObjects
+
+logger = logging.getLogger(__name__)
+
+_PATH = re.compile(r"/responses/([^/]+)(|/input_items|/cancel)")
+
+NOT_CANCELLED = OpenAIError(400, "Cannot cancel a synchronous response: only those with background set to true can be cancelled")
+NOT_STREAMED = OpenAIError(
+    400,
+    "Unsupported parameter: 'stream': what is kept of a response is its end, and there is nothing left to stream.",
+    code="unsupported_parameter",
+    param="stream",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The half of a turn that is known before its answer."""
+
+    owner: str
+    previous: Turn | None
+    items: list[Item]
+
+
+class CodexContinuity:
+    """Before `CodexRoute`, which refuses the paths that are answered here. `CodexTranslate` asks it to expand and to keep."""
+
+    def __init__(self) -> None:
+        self.kept = Kept()
+        self.asked: WeakKeyDictionary[http.HTTPFlow, Asked] = WeakKeyDictionary()
+
+    @guarded
+    def request(self, flow: http.HTTPFlow) -> None:
+        if not is_open(flow) or is_codex_cli(flow.request.headers):
+            return
+        path = bare_path(flow.request.path)
+        found = _PATH.fullmatch(path)
+        if not found or path in CODEX_PATHS or choose(ctx.options.codex_upstream, flow.metadata[ACCOUNT_KIND]) != "codex":
+            return
+        answer = _ANSWERS.get((flow.request.method, found[2]))
+        if answer:
+            document = answer(self, self._turn(flow, found[1]), flow.request.query)
+            flow.response = engine.json_response(200, written(document))
+
+    def expand(self, flow: http.HTTPFlow, body: Mapping[str, Any]) -> Expanded:
+        """The client's request with all that was said before it. Raises Refused."""
+        memory = OwnMemory(self.kept, flow.metadata[OWNER])
+        previous = body.get("previous_response_id")
+        if isinstance(previous, str) and (turn := self.kept.find(memory.owner, previous)):
+            check_length(turn.length + len(flow.request.raw_content or b""))
+        try:
+            return expand(body, memory)
+        except BadRequest as e:
+            raise refused(e) from e
+
+    def begin(self, flow: http.HTTPFlow, expanded: Expanded) -> None:
+        """The request goes out: what it adds to its conversation is known, its answer is still to come."""
+        if expanded.body.get("store") is False:
+            return
+        owner, previous = flow.metadata[OWNER], expanded.previous_response_id
+        turn = self.kept.find(owner, previous) if previous is not None else None
+        self.asked[flow] = Asked(owner, turn, with_ids(expanded.own, uuid.uuid4().hex))
+
+    def keep(self, flow: http.HTTPFlow, answering: Answering, response: Mapping[str, Any]) -> None:
+        """The answer has ended, and did not fail; `response` is upstream's, with the items as the client gets them."""
+        asked = self.asked.pop(flow, None)
+        if asked is None:
+            return
+        document = ResponseObjects(answering.model, answering.echo).of(response)
+        turn = Turn(asked.owner, asked.previous, asked.items, document)
+        if self.kept.keep(turn):
+            flow.metadata[RESPONSE_ID] = turn.id  # who goes on from it gets the same account, which alone can read its reasoning
+        else:
+            logger.warning("a response is not kept: its conversation alone is more than %d bytes in memory", self.kept.max_bytes)
+
+    def _turn(self, flow: http.HTTPFlow, response_id: str) -> Turn:
+        turn = self.kept.find(flow.metadata[OWNER], response_id)
+        if turn is None:
+            raise Refused(OpenAIError(404, f"Response with id '{response_id[:100]}' not found."))
+        return turn
+
+    def _show(self, turn: Turn, query: Mapping[str, str]) -> dict[str, Any]:
+        if query.get("stream", "").lower() in ("true", "1"):
+            raise Refused(NOT_STREAMED)
+        return turn.document()
+
+    def _delete(self, turn: Turn, query: Mapping[str, str]) -> dict[str, Any]:
+        self.kept.forget(turn.owner, turn.id)
+        return {"id": turn.id, "object": "response", "deleted": True}
+
+    def _list_input(self, turn: Turn, query: Mapping[str, str]) -> dict[str, Any]:
+        *before, own = [each.said() for each in turn.and_before()][::-1]
+        said, _ = conversation(before, own.input)
+        try:
+            return list_document([*said, *own.input], query)
+        except BadRequest as e:
+            raise refused(e) from e
+
+    def _cancel(self, turn: Turn, query: Mapping[str, str]) -> dict[str, Any]:
+        raise Refused(NOT_CANCELLED)
+
+
+_ANSWERS: Mapping[tuple[str, str], Callable[[CodexContinuity, Turn, Mapping[str, str]], dict[str, Any]]] = {
+    ("GET", ""): CodexContinuity._show,
+    ("DELETE", ""): CodexContinuity._delete,
+    ("GET", "/input_items"): CodexContinuity._list_input,
+    ("POST", "/cancel"): CodexContinuity._cancel,
+}
+
+
+def check_length(length: int) -> None:
+    """Raises Refused for a conversation that would not be taken if the client sent it itself."""
+    limit = human.parse_size(ctx.options.body_size_limit)
+    if limit is not None and length > limit:
+        said = f"the conversation with what was said before is {length} bytes, over {ctx.options.body_size_limit}"
+        raise Refused(OpenAIError(413, f"{said} (option body_size_limit)", param="previous_response_id"))
+
+
+def refused(reason: BadRequest) -> Refused:
+    return Refused(OpenAIError(400, reason.message, code=reason.code, param=reason.param))
