@@ -1,4 +1,5 @@
-# Needs make and a python3 of any version. The rest is fetched into .uv/ and .venv/ of this folder, nothing outside it is changed.
+# Needs make and a python3 of any version. The rest is fetched into .uv/ and .venv/ of this folder, and for the tests into
+# .venv-clients/ and, where there is npm, node_modules/; nothing outside it is changed.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help run web login demo test quick lint bench clean
@@ -7,6 +8,8 @@ PYTHON_MIN := 12
 VENV := .venv/bin
 # Extra arguments for the program behind a target: make run ARGS="-p 8080", make login ARGS=--device
 ARGS ?=
+# The clients from npm that the tests run; their tests skip where there is no npm.
+CLIENTS := $(if $(shell command -v npm 2>/dev/null),$(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcard tests/clients/*/package.json)))
 
 help: ## this list
 	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,7 +26,7 @@ login: .venv ## sign in with a ChatGPT plan (ARGS=--device without a browser)
 demo: .venv ## offline tour: a fake OpenAI, the proxy, a sign-in, two answers
 	$(VENV)/python -m tests.demo $(ARGS)
 
-test: .venv lint ## everything
+test: .venv .venv-clients/installed $(CLIENTS) lint ## everything
 	$(VENV)/python -m pytest --cov $(ARGS)
 
 quick: .venv ## the fast tests only
@@ -39,7 +42,7 @@ bench: .venv ## what translating a token costs, in microseconds
 	$(VENV)/python -m tests.bench.wire
 
 clean: ## remove what make has fetched
-	rm -rf .venv .uv .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv .venv-clients .uv .mypy_cache .pytest_cache .ruff_cache .coverage* tests/clients/*/node_modules tests/clients/*/.npm-cache
 
 # A Python that is new enough, from PATH or from pyenv; empty if there is none, and uv then downloads one.
 FIND_PYTHON = pyenv="$${PYENV_ROOT:-$$HOME/.pyenv}"; [ -d "$$pyenv" ] || pyenv=$$(dirname "$$(command -v pyenv)")/..; \
@@ -57,3 +60,14 @@ FIND_PYTHON = pyenv="$${PYENV_ROOT:-$$HOME/.pyenv}"; [ -d "$$pyenv" ] || pyenv=$
 .venv: .uv/bin/uv pyproject.toml uv.lock
 	@found=$$($(FIND_PYTHON)); .uv/bin/uv sync --quiet --locked --python "$${found:->=3.$(PYTHON_MIN)}"
 	@touch .venv
+
+# Python clients for the tests that cannot live beside mitmproxy.
+.venv-clients/installed: tests/clients/requirements.txt | .venv
+	@.uv/bin/uv venv --quiet --allow-existing --python $(VENV)/python .venv-clients
+	@.uv/bin/uv pip sync --quiet --python .venv-clients --require-hashes tests/clients/requirements.txt
+	@touch $@
+
+# npm writes this file last. Its cache is in the folder as well, so that it needs no home and leaves nothing in one.
+tests/clients/%/node_modules/.package-lock.json: tests/clients/%/package-lock.json
+	@cd tests/clients/$* && npm ci --loglevel=error --no-audit --no-fund --no-update-notifier --ignore-scripts --cache .npm-cache >/dev/null
+	@touch $@

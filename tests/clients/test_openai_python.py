@@ -135,6 +135,72 @@ class TestResponses:
         assert control.seen("backend", "responses")[-1].json["text"]["format"]["name"] == "City"
 
 
+class TestContinuity:
+    """What OpenAI keeps and the Codex backend does not."""
+
+    def test_going_on_from_a_response(self, client: openai.OpenAI, control: Control) -> None:
+        first = client.responses.create(model="gpt-5.5", input=ASK_TOOL, tools=[FLAT_TOOL])
+        call = next(item for item in first.output if item.type == "function_call")
+        result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
+        second = client.responses.create(model="gpt-5.5", input=[result], tools=[FLAT_TOOL], previous_response_id=first.id)
+        assert second.output_text == "Tool said: rain" and second.previous_response_id == first.id
+        with client.responses.stream(model="gpt-5.5", input="more", previous_response_id=second.id) as stream:
+            third = stream.get_final_response()
+        assert third.output_text == "You said: more" and third.previous_response_id == second.id
+        kinds = [item["type"] for item in control.seen("backend", "responses")[-1].json["input"]]
+        assert kinds == ["message", "function_call", "function_call_output", "message", "message"]
+
+    def test_reading_it_again(self, client: openai.OpenAI) -> None:
+        told = client.responses.create(model="gpt-5.5", input="say reasoning hello", tools=[FLAT_TOOL])
+        assert client.responses.retrieve(told.id) == told and told.model_dump()["store"] is True
+        client.responses.delete(told.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(told.id)
+
+    def test_listing_what_led_to_it(self, client: openai.OpenAI) -> None:
+        picture: Any = {"type": "input_image", "image_url": PIXEL}
+        given: Any = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "input_text", "text": "say reasoning hello"}, picture]},
+            {"role": "assistant", "content": "hello"},
+            {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c1", "output": "rain"},
+            {"type": "custom_tool_call", "call_id": "c2", "name": "patch", "input": "x"},
+            {"type": "custom_tool_call_output", "call_id": "c2", "output": "done"},
+            {"role": "user", "content": "say reasoning hello"},
+        ]
+        first = client.responses.create(model="gpt-5.5", input=given)
+        second = client.responses.create(model="gpt-5.5", input="more", previous_response_id=first.id)
+        items = list(client.responses.input_items.list(second.id, limit=3, order="asc"))
+        assert [item.type for item in items] == [
+            *["message"] * 3,
+            "function_call",
+            "function_call_output",
+            "custom_tool_call",
+            "custom_tool_call_output",
+            "message",
+            *[item.type for item in first.output],
+            "message",
+        ]
+        assert list(client.responses.input_items.list(second.id)) == items[::-1]
+
+    def test_what_is_not_there(self, client: openai.OpenAI) -> None:
+        told = client.responses.create(model="gpt-5.5", input="hello", store=False)
+        assert told.model_dump()["store"] is False
+        with pytest.raises(openai.BadRequestError) as raised:
+            client.responses.create(model="gpt-5.5", input="more", previous_response_id=told.id)
+        assert raised.value.code == "previous_response_not_found"
+        with pytest.raises(openai.NotFoundError):
+            list(client.responses.input_items.list(told.id))
+
+    def test_what_cannot_be_done(self, client: openai.OpenAI) -> None:
+        told = client.responses.create(model="gpt-5.5", input="hello")
+        with pytest.raises(openai.BadRequestError, match="synchronous"):
+            client.responses.cancel(told.id)
+        with pytest.raises(openai.BadRequestError, match="stream"):
+            list(client.responses.retrieve(told.id, stream=True))
+
+
 def test_models(client: openai.OpenAI) -> None:
     assert "gpt-5.5" in [model.id for model in client.models.list()]
     assert client.models.retrieve("gpt-4.1-nano").id == "gpt-4.1-nano"
