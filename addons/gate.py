@@ -4,23 +4,15 @@ from mitmproxy import ctx, http
 
 from addons import engine
 from addons.guard import Refused, guarded, is_open
+from addons.websocket import WEBSOCKET_REFUSED, is_relayed, is_upgrade
 from addons.wire.errors import OpenAIError
-
-# 426 makes the Codex CLI go on over POST at once and in silence; a 401 costs it seven token refreshes, a 404 six seconds.
-WEBSOCKET_REFUSED = OpenAIError(
-    426,
-    "WebSocket is not relayed by this proxy; send the request with POST",
-    code="websocket_not_supported",
-    headers={"upgrade": "HTTP/1.1"},
-)
 
 
 class CodexGate:
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
-        if not is_open(flow):
-            return
-        if engine.body_was_too_large(flow):
+        if engine.body_was_too_large(flow) and flow.live and not flow.response:
+            # In every mode: the body is gone, and without it the request would be another one.
             raise Refused(OpenAIError(413, f"the request body is over {ctx.options.body_size_limit} (option body_size_limit)"))
-        if flow.request.headers.get("upgrade", "").lower() == "websocket":
+        if is_open(flow) and is_upgrade(flow.request) and not is_relayed(flow.request):
             raise Refused(WEBSOCKET_REFUSED)

@@ -1,13 +1,17 @@
 """What never stays on a flow, in either direction: the client's credentials, everybody's cookies, the account's identity.
 
-The bearer itself is no matter of redaction: it is put on the wire and never on the flow (`engine.put_on_the_wire`).
+The bearer itself is no matter of redaction: it is put on the wire and never on the flow (`engine.put_on_the_wire`). With
+`codex_mode=forward` the same is done with what a client and its upstream say to each other: it reaches them, and nobody else.
 """
 
 import secrets
 from hashlib import blake2b
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-from mitmproxy import http
+from mitmproxy import ctx, http
 
+from addons import engine
 from addons.guard import is_ours
 
 # Credentials in all the places where OpenAI clients and gateways put them (OpenAI, Azure, Anthropic, Google, LiteLLM), what a
@@ -47,7 +51,18 @@ FROM_ANSWERS = (
 )
 
 
-CLIENT = "codex.client"
+# Of these, what an upstream says to its client and to nobody else. In forward mode the client gets it.
+FOR_THE_CLIENT = ("set-cookie", "openai-organization", "openai-project", "chatgpt-account-id")
+
+PASSED_ON = "[passed on by codex-mitm]"
+
+CLIENT, OWNER = "codex.client", "codex.owner"
+
+# Where a client's key can stand; the first that is there is the one that counts.
+CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key")
+
+# What a Codex CLI says that its own account is: on no flow, and repeated to nobody but itself.
+_account_said: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
 
 # New with each start: the key of a client may be short or guessable, and what is made of it stands on the flow.
 _SALT = secrets.token_bytes(16)
@@ -60,9 +75,43 @@ def client_of(flow: http.HTTPFlow) -> str:
     return blake2b("\n".join(signs).encode("utf-8", "surrogateescape"), digest_size=8, key=_SALT).hexdigest()
 
 
+def owner_of(headers: http.Headers) -> str:
+    """Whose key it is, wherever it stands and whichever program on whichever machine sends it. Without a key all are the same."""
+    given = next((headers[name] for name in CREDENTIALS if headers.get(name)), "")
+    scheme, _, key = given.partition(" ")
+    credential = key if scheme.lower() == "bearer" else given
+    return blake2b(credential.encode("utf-8", "surrogateescape"), digest_size=16, key=_SALT).hexdigest()
+
+
+def account_said(flow: http.HTTPFlow) -> str | None:
+    """The account id that the client gave, if it gave one."""
+    return _account_said.get(flow)
+
+
+def pass_on(message: http.Message, names: tuple[str, ...]) -> None:
+    """These headers reach whom they are meant for; whoever looks at the flow sees that they were there, and no more."""
+    secret = {name: message.headers.get_all(name) for name in names if name in message.headers}
+    engine.hand_over(message, secret)
+    message.headers.update(dict.fromkeys(secret, PASSED_ON))
+
+
+def is_sign_in(request: http.Request) -> bool:
+    """Bodies to and from there are tokens, codes and not much else."""
+    return request.pretty_host == urlsplit(ctx.options.codex_issuer_url).hostname
+
+
 def take_off(headers: http.Headers, names: tuple[str, ...]) -> None:
     for name in names:
         headers.pop(name, None)
+
+
+def is_passing(flow: http.HTTPFlow) -> bool:
+    """Between a client that has this proxy as its HTTPS_PROXY and wherever it goes."""
+    return bool(ctx.options.codex_mode == "forward" and not is_ours(flow))
+
+
+def is_event_stream(response: http.Response) -> bool:
+    return response.headers.get("content-type", "").startswith("text/event-stream")
 
 
 class CodexRedact:
@@ -70,12 +119,30 @@ class CodexRedact:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if not is_ours(flow):
+            if is_passing(flow):
+                flow.request.headers.pop("proxy-authorization", None)  # it was for this proxy
+                pass_on(flow.request, FROM_REQUESTS)
+                flow.request.stream = is_sign_in(flow.request)  # what streams is not kept
             return
         flow.metadata[CLIENT] = client_of(flow)
+        flow.metadata[OWNER] = owner_of(flow.request.headers)
+        if account := flow.request.headers.get("chatgpt-account-id"):
+            _account_said[flow] = account
         take_off(flow.request.headers, FROM_REQUESTS)
         if flow.request.is_http11 or flow.request.is_http10:
             flow.request.authority = ""  # the absolute form's; it can carry user:password@
 
+    def request(self, flow: http.HTTPFlow) -> None:
+        if is_passing(flow) and is_sign_in(flow.request):
+            flow.request.data.content = None  # with `store_streamed_bodies` it was kept
+
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if is_ours(flow) and flow.response:
+        if flow.response and is_ours(flow):
             take_off(flow.response.headers, FROM_ANSWERS)
+        elif flow.response and is_passing(flow):
+            pass_on(flow.response, FOR_THE_CLIENT)
+            flow.response.stream = is_sign_in(flow.request) or is_event_stream(flow.response)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        if flow.response and is_passing(flow) and is_sign_in(flow.request):
+            flow.response.data.content = None

@@ -1,4 +1,5 @@
-"""What mitmproxy itself must be set to, so that `mitmdump -s addons/codex_auth.py` is a reverse proxy for OpenAI on loopback."""
+"""What mitmproxy itself must be set to, so that `mitmdump -s addons/codex_auth.py` is a reverse proxy for OpenAI on loopback, or
+with `codex_mode=forward` a plain proxy that shows what a client says to OpenAI and changes nothing."""
 
 import asyncio
 import difflib
@@ -6,10 +7,13 @@ import logging
 from collections.abc import Iterable
 
 from mitmproxy import connection, ctx, exceptions
+from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.utils import asyncio_utils
 
 logger = logging.getLogger(__name__)
+
+MODES = ("reverse", "forward")
 
 # Set unless the user has set it (-p, --listen-host, --mode, --set, config.yaml).
 DEFAULTS: dict[str, object] = {
@@ -19,8 +23,10 @@ DEFAULTS: dict[str, object] = {
     # A dozen photographs as base64 in one request; the Codex backend closes connections at 16 MiB messages already.
     "body_size_limit": "64m",
 }
+# A plain proxy measures nobody's bodies.
+FORWARD: dict[str, object] = DEFAULTS | {"mode": ["regular"], "body_size_limit": None}
 # The upstream is chosen per request, so no connection may be made before one has come; and one request at a time on an
-# HTTP/1.1 connection is what `engine.resend` is written for.
+# HTTP/1.1 connection is what `engine.resend` and `engine.put_on_the_wire` are written for.
 NEEDED: dict[str, object] = {"connection_strategy": "lazy", "http2": False}
 
 LISTENING = {"mode", "listen_host", "listen_port"}
@@ -37,21 +43,39 @@ class CodexServe:
     def __init__(self, ca_file: str | None) -> None:
         self.ca_file = ca_file
         self.is_set_up = False
+        self.mode = ""
+        self.modes: list[ProxyMode] = []
         self.listening: asyncio.Task[None] | None = None
 
+    def load(self, loader: Loader) -> None:
+        loader.add_option(
+            "codex_mode",
+            str,
+            "reverse",
+            "reverse serves clients whose base URL is this proxy, on an account of its own. forward is for clients whose "
+            "HTTPS_PROXY it is: their requests are shown, without their credentials, and are not changed.",
+            choices=MODES,
+        )
+
     def configure(self, updated: set[str]) -> None:
+        if ctx.options.codex_mode not in MODES:  # mitmproxy shows choices, and takes anything
+            raise exceptions.OptionsError(f"codex_mode: {ctx.options.codex_mode} is not one of {', '.join(MODES)}")
+        if self.is_set_up and ctx.options.codex_mode != self.mode:
+            raise exceptions.OptionsError("codex_mode: it is chosen when the proxy starts, and stays until it ends")
         if ctx.options.stream_large_bodies:
             raise exceptions.OptionsError("stream_large_bodies: a request must be whole to be sent again after a refresh")
         if ctx.options.proxy_debug:
             raise exceptions.OptionsError("proxy_debug: it logs every byte that is sent, the bearer included")
         if not self.is_set_up:
             self.is_set_up = True
+            self.mode = ctx.options.codex_mode
             changed = self._set_up()
             if changed & LISTENING:
-                self.listening = asyncio_utils.create_task(_listen_anew(), name="codex listeners", keep_ref=True)
+                self.modes = [ProxyMode.parse(mode) for mode in ctx.options.mode]
+                self.listening = asyncio_utils.create_task(_listen_anew(self.modes), name="codex listeners", keep_ref=True)
 
     def _set_up(self) -> set[str]:
-        defaults = DEFAULTS | {"ssl_verify_upstream_trusted_ca": self.ca_file}
+        defaults = (FORWARD if self.mode == "forward" else DEFAULTS) | {"ssl_verify_upstream_trusted_ca": self.ca_file}
         wanted = {name: value for name, value in defaults.items() if not ctx.options.has_changed(name)} | NEEDED
         changed = {name for name, value in wanted.items() if getattr(ctx.options, name) != value}
         ctx.options.update(**wanted)
@@ -64,15 +88,12 @@ class CodexServe:
             logger.warning("%s", message)
 
     def client_connected(self, client: connection.Client) -> None:
-        if self.listening and not self.listening.done() and client.proxy_mode not in _modes():
+        # By identity: the wrong listener may be of the same mode as the right one, on another address.
+        if self.listening and not self.listening.done() and not any(client.proxy_mode is mode for mode in self.modes):
             client.error = "codex-mitm is still starting"
 
 
-def _modes() -> list[ProxyMode]:
-    return [ProxyMode.parse(mode) for mode in ctx.options.mode]
-
-
-async def _listen_anew() -> None:
+async def _listen_anew(modes: list[ProxyMode]) -> None:
     servers = ctx.master.addons.get("proxyserver").servers
     talkers = [logging.getLogger(name) for name in ("mitmproxy.addons.proxyserver", "mitmproxy.proxy.mode_servers")]
     for talker in talkers:
@@ -82,7 +103,7 @@ async def _listen_anew() -> None:
     finally:
         for talker in talkers:
             talker.removeFilter(_silence)
-    await servers.update(_modes())
+    await servers.update(modes)
 
 
 def _silence(record: logging.LogRecord) -> bool:

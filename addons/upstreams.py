@@ -1,7 +1,7 @@
 """Where requests may go: the two upstreams, what each serves, and how a client's path maps to it. Pure."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,14 +17,22 @@ class CodexPath(NamedTuple):
     """Behind the backend's base URL."""
     dialect: Dialect | None = None
     """What a client speaks there, if it has to be translated."""
+    is_beside: bool = False
+    """Beside the base URL, rather: where the backend tells about the account."""
 
 
-# By the client's path without `/v1`.
+ACCOUNTS_CHECK = "/backend-api/wham/accounts/check"
+
+# By the client's path without `/v1`. Below /backend-api is what a Codex CLI asks its `chatgpt_base_url`.
 CODEX_PATHS: Mapping[str, CodexPath] = {
     "/responses": CodexPath("POST", "/responses", "responses"),
     "/chat/completions": CodexPath("POST", "/responses", "chat"),
     "/responses/compact": CodexPath("POST", "/responses/compact"),
     "/models": CodexPath("GET", "/models"),
+    ACCOUNTS_CHECK: CodexPath("GET", "/wham/accounts/check", is_beside=True),
+    "/backend-api/wham/settings/user": CodexPath("GET", "/wham/settings/user", is_beside=True),
+    "/backend-api/wham/usage": CodexPath("GET", "/wham/usage", is_beside=True),
+    "/backend-api/wham/rate-limit-reset-credits": CodexPath("GET", "/wham/rate-limit-reset-credits", is_beside=True),
 }
 
 # Headers that reach the Codex backend: what the Codex CLI sends (0.169) and what describes the body. A name that ends in `*`
@@ -50,6 +58,8 @@ CODEX_HEADERS = (
     "x-openai-*",
     "x-oai-*",
 )
+# And these with a WebSocket's handshake, which is a request to nobody else.
+WEBSOCKET_HEADERS = ("upgrade", "sec-websocket-*")
 
 
 class BaseUrl(NamedTuple):
@@ -107,7 +117,8 @@ def target(upstream: Upstream, base: BaseUrl, method: str, path: str) -> str | O
         return _not_on_codex(method, bare)
     if method != served.method:
         return OpenAIError(405, f"Not allowed to {method} on {bare}", headers={"allow": served.method})
-    return f"{base.path}{served.path}{question_mark}{query}"
+    root = base.path.rpartition("/")[0] if served.is_beside else base.path
+    return f"{root}{served.path}{question_mark}{query}"
 
 
 def bare_path(path: str) -> str:
@@ -134,6 +145,19 @@ def _not_on_codex(method: str, path: str) -> OpenAIError:
     )
 
 
-def passes_to_codex(header: str) -> bool:
-    name = header.lower()
-    return any(name == rule or (rule[-1] == "*" and name.startswith(rule[:-1])) for rule in CODEX_HEADERS)
+def passes_to_codex(header: str, *, upgrade: bool = False) -> bool:
+    name, rules = header.lower(), (*CODEX_HEADERS, *(WEBSOCKET_HEADERS if upgrade else ()))
+    return any(name == rule or (rule[-1] == "*" and name.startswith(rule[:-1])) for rule in rules)
+
+
+# Not worth a word to the client: they are about one connection, or say in which form it reads an answer.
+OF_THE_CONNECTION = ("accept-encoding", "keep-alive", "te", "trailer", "proxy-connection", "expect", "priority")
+# Families of which the SDKs send eight and more at once.
+FAMILIES = ("x-stainless-", "x-forwarded-", "sec-", "cf-")
+
+
+def told_of(dropped: Iterable[str]) -> list[str]:
+    """Headers that stay here, as a client is told of them: each once, a family as one."""
+    names = [name.lower() for name in dropped]
+    family = {name: next((f"{family}*" for family in FAMILIES if name.startswith(family)), name) for name in names}
+    return list(dict.fromkeys(family[name] for name in names if name not in OF_THE_CONNECTION))

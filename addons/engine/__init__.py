@@ -1,6 +1,7 @@
 """What this suite needs of mitmproxy's HTTP layers that no hook offers. The only package that knows their insides.
 
     put_on_the_wire(flow, ...)    secret headers that reach the upstream's socket and never the flow
+    hand_over(message, ...)       the same for a request or an answer that passes through
     watch(flow, ...)              keep-alives while upstream is silent, deadlines, and an answer where upstream gives none
     resend(flow)                  the response hook asks for the request to go out once more; the second answer streams
     hold_head(flow, ...)          an answer that streams keeps its head back until its first byte comes out of the stages
@@ -23,7 +24,7 @@ from addons.engine import body_limit, connection, originals, refusals, stream
 from addons.engine.body_limit import body_was_too_large
 from addons.engine.course import (
     HELD_AT_MOST,
-    Failure,
+    Cause,
     Lapse,
     Limits,
     Watch,
@@ -39,12 +40,12 @@ from addons.engine.course import (
     watch,
 )
 from addons.engine.refusals import error_response, json_response, no_answer
-from addons.engine.secret_headers import is_on_the_wire, put_on_the_wire, take_off_the_wire
+from addons.engine.secret_headers import hand_over, is_on_the_wire, put_on_the_wire, take_off_the_wire
 
 __all__ = [
     "HELD_AT_MOST",
+    "Cause",
     "EngineMismatch",
-    "Failure",
     "Lapse",
     "Limits",
     "Watch",
@@ -54,6 +55,7 @@ __all__ = [
     "end_answer",
     "error_response",
     "failure_of",
+    "hand_over",
     "head_is_held",
     "hold_head",
     "install",
@@ -83,6 +85,7 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any]]] = {
     (HttpStream, "_handle_event"): (("self", "event"), stream.handle_event),
     (HttpStream, "check_body_size"): (("self", "request"), body_limit.check_body_size),
     (_http1.Http1Client, "send"): (("self", "event"), connection.send_upstream),
+    (_http1.Http1Server, "send"): (("self", "event"), connection.send_to_client),
     (_http1.Http1Server, "read_headers"): (("self", "event"), connection.read_request_headers),
     (_http1, "make_error_response"): (("status_code", "message"), refusals.malformed),
 }

@@ -4,7 +4,7 @@ from typing import Any
 
 from mitmproxy.proxy import commands, layer
 from mitmproxy.proxy.layers.http import _http1
-from mitmproxy.proxy.layers.http._events import RequestHeaders, RequestProtocolError
+from mitmproxy.proxy.layers.http._events import RequestHeaders, RequestProtocolError, ResponseHeaders
 
 from addons.engine.originals import original
 from addons.engine.secret_headers import as_sent
@@ -21,6 +21,12 @@ def send_upstream(self: _http1.Http1Client, event: Any) -> Commands:
     yield from original(_http1.Http1Client, "send")(self, event)
     if isinstance(event, RequestProtocolError):
         self.state = self.done
+
+
+def send_to_client(self: _http1.Http1Server, event: Any) -> Commands:
+    if isinstance(event, ResponseHeaders):
+        event = ResponseHeaders(event.stream_id, as_sent(event.response), event.end_stream)
+    yield from original(_http1.Http1Server, "send")(self, event)
 
 
 def read_request_headers(self: _http1.Http1Server, event: Any) -> Commands:

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
+
+from addons.wire.verdict import Broken
 
 # Seconds between the last event of an answer and the end of upstream's body. The same packet, as a rule; a client that reads to
 # the end of the body would wait as long (nanobot hangs for as long as upstream lingers).
@@ -18,17 +20,8 @@ HELD_AT_MOST = 5.0
 Lapse = Literal["first_byte", "idle", "total"]
 """Which deadline has passed: for the first byte of the answer, between two of its bytes, for all of it."""
 
-Cause = Literal["unreachable", "broken", "first_byte", "idle", "total"]
-"""Why there is no answer: no connection, one that ended or did not speak HTTP, a deadline."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Upstream gave no answer; what the `response` hook sees in its place was made here."""
-
-    cause: Cause
-    reused: bool
-    """The connection had carried a request before: it may have been closed while this one was on its way."""
+Cause = Broken | Lapse
+"""Why there is no answer: something about the connection, or a deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,7 @@ class Course:
     # of the present attempt:
     asked: float = 0.0
     reused: bool = False
-    failure: Failure | None = None
+    failure: Cause | None = None
     heard: float | None = None
     """The latest byte of the answer's body."""
     # of the answer:
@@ -80,8 +73,6 @@ class Course:
     stopped: bool = False
     told: float | None = None
     """The latest byte to the client; None as long as it has no head."""
-    cut: bool = field(default=False)
-    """The client's connection is broken off."""
 
     def begin_attempt(self, now: float) -> None:
         self.asked, self.began = now, self.began or now
@@ -109,8 +100,8 @@ def was_sent(flow: http.HTTPFlow) -> bool:
     return course_of(flow).asked > 0
 
 
-def failure_of(flow: http.HTTPFlow) -> Failure | None:
-    """In the `response` hook: why its answer was made here."""
+def failure_of(flow: http.HTTPFlow) -> Cause | None:
+    """In the `response` hook: why there was no answer, and the one it sees was made here."""
     return course_of(flow).failure
 
 

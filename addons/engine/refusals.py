@@ -23,8 +23,14 @@ def json_response(status: int, body: bytes, headers: Mapping[str, str] | None = 
 
 # What the client is told of an upstream that gave no answer. Its own words are not quoted: they may be anything.
 NO_ANSWER: Mapping[Cause, tuple[int, str, str]] = {
+    "refused": (502, "upstream_error", "refuses connections"),
     "unreachable": (502, "upstream_error", "could not be reached"),
-    "broken": (502, "upstream_error", "closed the connection without an answer in HTTP"),
+    "tls": (502, "upstream_error", "could not be reached: its certificate or its TLS is not accepted"),
+    "stale": (502, "upstream_error", "closed the connection without an answer"),
+    "reset_before_answer": (502, "upstream_error", "closed the connection without an answer"),
+    "not_http": (502, "upstream_error", "did not answer in HTTP"),
+    "cut_off": (502, "upstream_error", "broke off in the middle of its answer"),
+    "first_byte_timeout": (504, "upstream_timeout", "did not begin to answer in time (option codex_first_byte_timeout)"),
     "first_byte": (504, "upstream_timeout", "did not begin to answer in time (option codex_first_byte_timeout)"),
     "idle": (504, "upstream_timeout", "fell silent in the middle of the answer (option codex_idle_timeout)"),
     "total": (504, "upstream_timeout", "did not finish the answer in time (option codex_total_timeout)"),

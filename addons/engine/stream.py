@@ -32,9 +32,10 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResponseHook
 
 from addons.engine.clock import due, next_moment
-from addons.engine.course import Cause, Course, Failure, Lapse, course_of
+from addons.engine.course import Cause, Course, Lapse, course_of
 from addons.engine.originals import original
 from addons.engine.refusals import error_response, no_answer
+from addons.wire.verdict import Broken
 
 Commands = layer.CommandGenerator[None]
 
@@ -101,16 +102,32 @@ def _send_again(self: HttpStream) -> Commands:
 
 def handle_protocol_error(self: HttpStream, event: RequestProtocolError | ResponseProtocolError) -> Commands:
     course = course_of(self.flow)
-    if isinstance(event, ResponseProtocolError) and course.watch and _awaits_an_answer(self):
-        if event.code is not ErrorCode.CONNECT_FAILED:
-            yield from _stop_upstream(self)
-            yield from _answer_for_upstream(self, "broken")
-        elif time.monotonic() >= course.asked + course.watch.limits.first_byte:
-            yield from _answer_for_upstream(self, "first_byte")  # ended by `Connecting`, below
-        else:
-            yield from _answer_for_upstream(self, "unreachable", event.message)
-    else:
+    if not isinstance(event, ResponseProtocolError) or not course.watch or not _awaits_an_answer(self):
         yield from original(HttpStream, "handle_protocol_error")(self, event)
+    elif event.code is not ErrorCode.CONNECT_FAILED:
+        begun = self.server_state == self.state_consume_response_body
+        yield from _stop_upstream(self)
+        yield from _answer_for_upstream(self, "cut_off" if begun else _how_it_broke(event.message, course.reused))
+    elif time.monotonic() >= course.asked + course.watch.limits.first_byte:
+        yield from _answer_for_upstream(self, "first_byte")  # ended by `Connecting`, below
+    else:
+        yield from _answer_for_upstream(self, _why_not_connected(event.message), event.message)
+
+
+# What mitmproxy says of a connection, in lower case, and what that means. Python's words for a port where nobody listens end the
+# list of addresses that were tried ("Multiple exceptions: [Errno 111] Connect call failed ...").
+NOT_CONNECTED: dict[str, Broken] = {"certificate": "tls", "tls": "tls", "connect call failed": "refused", "refused": "refused"}
+NOT_HTTP = ("cannot parse", "unexpected server response", "protocol error")
+
+
+def _why_not_connected(message: str) -> Broken:
+    return next((cause for mark, cause in NOT_CONNECTED.items() if mark in message.lower()), "unreachable")
+
+
+def _how_it_broke(message: str, reused: bool) -> Broken:
+    if any(mark in message.lower() for mark in NOT_HTTP):
+        return "not_http"
+    return "stale" if reused else "reset_before_answer"
 
 
 def _awaits_an_answer(self: HttpStream) -> bool:
@@ -122,7 +139,7 @@ def _awaits_an_answer(self: HttpStream) -> bool:
 def _answer_for_upstream(self: HttpStream, cause: Cause, detail: str = "") -> Commands:
     course = course_of(self.flow)
     _forget_failed_connections(self)
-    course.failure = Failure(cause, course.reused)
+    course.failure = cause
     course.held = False
     self.flow.response = error_response(no_answer(self.flow.request.host, cause, detail))
     self.flow.response.timestamp_start = time.time()

@@ -56,6 +56,8 @@ SERVED: list[tuple[Upstream, str, str, str]] = [
     ("codex", "POST", "/v1/responses?a=b&c", "/backend-api/codex/responses?a=b&c"),
     ("codex", "POST", "/v1/responses/compact", "/backend-api/codex/responses/compact"),
     ("codex", "GET", "/v1/models?client_version=0.169.0", "/backend-api/codex/models?client_version=0.169.0"),
+    ("codex", "GET", "/backend-api/wham/accounts/check", "/backend-api/wham/accounts/check"),
+    ("codex", "GET", "/backend-api/wham/usage?a=b", "/backend-api/wham/usage?a=b"),
     ("platform", "POST", "/v1/chat/completions", "/v1/chat/completions"),
     ("platform", "POST", "/chat/completions", "/v1/chat/completions"),
     ("platform", "GET", "/v1/models/gpt-5.5", "/v1/models/gpt-5.5"),
@@ -97,7 +99,7 @@ def test_paths_that_are_refused(upstream: Upstream, method: str, path: str, stat
 def test_no_path_escapes_the_base(upstream: Upstream, rest: str) -> None:
     found = target(upstream, BASES[upstream], "POST", "/" + rest)
     if isinstance(found, str):
-        inside = found.partition("?")[0].removeprefix(BASES[upstream].path)
+        inside = found.partition("?")[0].removeprefix(BASES[upstream].path).removeprefix("/backend-api")
         assert inside in {served.path for served in CODEX_PATHS.values()} if upstream == "codex" else inside.startswith("/v1/")
         assert ".." not in inside.split("/")
 
@@ -105,6 +107,11 @@ def test_no_path_escapes_the_base(upstream: Upstream, rest: str) -> None:
 @pytest.mark.parametrize("header", ["Content-Type", "originator", "X-Codex-Turn-Metadata", "session-id", "OpenAI-Beta"])
 def test_headers_that_reach_the_backend(header: str) -> None:
     assert passes_to_codex(header)
+
+
+@pytest.mark.parametrize("header", ["Upgrade", "Sec-WebSocket-Key", "sec-websocket-extensions"])
+def test_headers_that_reach_it_with_a_websocket_only(header: str) -> None:
+    assert passes_to_codex(header, upgrade=True) and not passes_to_codex(header)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@
     issuer, oauth       sign-in in the browser, tokens; what both kinds of sign-in ask of a request
     device              sign-in with a code typed elsewhere
     identity            who is signed in, every token and its fate
-    backend             the Codex backend
+    backend, websocket  the Codex backend; its other way of talking
     quota, catalog      how much of a plan is used; which models it gets
     rules, items        what the backend refuses in a body; in its items and tools
     platform, chat      api.openai.com; its older dialect

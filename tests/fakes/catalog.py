@@ -20,6 +20,7 @@ class Model:
             "slug": self.slug,
             "display_name": self.name,
             "description": f"{self.name}.",
+            "base_instructions": f"You are {self.name}.",
             "default_reasoning_level": "medium",
             "supported_reasoning_levels": [{"effort": effort, "description": effort} for effort in self.efforts],
             "shell_type": "shell_command",

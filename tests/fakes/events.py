@@ -122,20 +122,26 @@ def finished(response: dict[str, Any], output: list[dict[str, Any]], usage: dict
 
 
 async def stream(events: Iterator[Event], delta_delay: float = 0.0, own: Sequence[Event] = ()) -> AsyncIterator[bytes]:
-    """Frames of a story. Its events are numbered without a gap; `own` ones come unnumbered, before the first and before the last.
+    """A story as SSE."""
+    async for event in told(events, delta_delay, own):
+        yield frame(event)
+
+
+async def told(events: Iterator[Event], delta_delay: float = 0.0, own: Sequence[Event] = ()) -> AsyncIterator[Event]:
+    """A story at its pace. Its events are numbered without a gap; `own` ones come unnumbered, before the first and before the last.
 
     An event of its own kind before `response.created` is what breaks the stream helpers of both official SDKs.
     """
     numbers = itertools.count()
     for event in own:
-        yield frame(event)
+        yield event
     for event in events:
         if event["type"] == "response.completed":
             for other in own:
-                yield frame(other)
+                yield other
         if delta_delay and event["type"].endswith(".delta"):
             await asyncio.sleep(delta_delay)
-        yield frame({"type": event["type"], "sequence_number": next(numbers), **event})
+        yield {"type": event["type"], "sequence_number": next(numbers), **event}
 
 
 def _unfold(said: Utterance, item: dict[str, Any], index: int) -> Iterator[Event]:

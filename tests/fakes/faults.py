@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import orjson
 
-from .http import Request, Response, Wire, html_response, json_response
+from .http import Request, Response, Upgrade, Wire, html_response, json_response
 
 type Ended = Literal["complete", "cut", "client_left"]
 
@@ -228,6 +228,10 @@ async def deliver(
         return "cut"
     await asyncio.sleep(effect.delay)
     on_status(response.status)
+    if isinstance(response, Upgrade):
+        await wire.switch(response)
+        await response.talk(wire)
+        return "complete"
     await wire.send_head(response)
     if effect.reset == "after_headers":
         await wire.hang_up("rst")

@@ -117,6 +117,13 @@ class Response:
     body: Body = b""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Upgrade(Response):
+    """A 101, and the conversation that follows it on the bare connection."""
+
+    talk: "Callable[[Wire], Coroutine[Any, Any, None]]"
+
+
 class Refused(Exception):
     """Raised anywhere below a handler to answer with `response` instead."""
 
@@ -138,10 +145,14 @@ def html_response(status: int, html: str, headers: Headers = ()) -> Response:
 
 
 class Wire:
-    """The sending side of a connection: well-formed HTTP through h11, or any bytes at all, or a sudden end."""
+    """The sending side of a connection: well-formed HTTP through h11, or any bytes at all, or a sudden end.
 
-    def __init__(self, http: h11.Connection, writer: asyncio.StreamWriter) -> None:
+    After `switch` the receiving side too: what comes then is no HTTP.
+    """
+
+    def __init__(self, http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._http = http
+        self._reader = reader
         self._writer = writer
 
     async def send_head(self, response: Response) -> None:
@@ -153,6 +164,14 @@ class Wire:
 
     async def send_continue(self) -> None:
         await self._send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+
+    async def switch(self, response: Upgrade) -> None:
+        headers = list(response.headers)
+        await self._send(h11.InformationalResponse(status_code=101, headers=headers, reason=b"Switching Protocols"))
+
+    async def receive(self) -> bytes:
+        """Bytes that came after the switch; b"" at their end."""
+        return await self._reader.read(READ_SIZE)
 
     async def send_data(self, data: bytes) -> None:
         await self._send(h11.Data(data=data))
@@ -249,7 +268,7 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        self._wire = Wire(self._http, writer)
+        self._wire = Wire(self._http, reader, writer)
 
     async def serve(self) -> None:
         try:

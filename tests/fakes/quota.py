@@ -102,7 +102,7 @@ class Quotas:
     def _document_window(self, used: float, minutes: int) -> dict[str, Any]:
         resets_at = self.resets_at(minutes)
         return {
-            "used_percent": used,
+            "used_percent": int(used),  # the headers have fractions, this has none
             "limit_window_seconds": minutes * 60,
             "reset_after_seconds": resets_at - int(self._clock.now()),
             "reset_at": resets_at,

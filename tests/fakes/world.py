@@ -30,7 +30,7 @@ class World:
         self.issuer = Issuer(issuer_url, self.vault, self.settings)
         self.sites: dict[str, Site] = {
             "issuer": self.issuer,
-            "backend": Backend(self.vault, self.settings, self.quotas, self.scripts),
+            "backend": Backend(self.vault, self.settings, self.quotas, self.scripts, self.journal),
             "platform": Platform(self.vault, self.settings, self.scripts),
         }
         names = [route.name for site in self.sites.values() for route in site.routes]

@@ -11,7 +11,12 @@ import zstandard
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes_test.bodies import LITE_HEADER, LOOKUP, events_of, lite, plain, text_of, user
 
-GETS = ["/backend-api/wham/accounts/check", "/backend-api/wham/usage", "/backend-api/wham/settings/user"]
+GETS = [
+    "/backend-api/wham/accounts/check",
+    "/backend-api/wham/usage",
+    "/backend-api/wham/rate-limit-reset-credits",
+    "/backend-api/wham/settings/user",
+]
 
 
 def beside(fake: FakeOpenAI, path: str) -> str:
@@ -218,9 +223,3 @@ def test_compact_is_unary(fake: FakeOpenAI, http: httpx.Client, ada: dict[str, s
     body = {"model": "gpt-5.5", "input": [user("a long story")]}
     output = http.post(f"{fake.backend_url}/responses/compact", json=body, headers=ada).json()["output"]
     assert [item["type"] for item in output] == ["message", "compaction"]
-
-
-def test_websocket_is_refused_and_on_record(fake: FakeOpenAI, http: httpx.Client, ada: dict[str, str]) -> None:
-    upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-key": "x", "sec-websocket-version": "13"}
-    assert http.get(f"{fake.backend_url}/responses", headers=ada | upgrade).status_code == 404
-    assert [seen.route for seen in fake.control.seen()] == ["websocket"]
