@@ -1,31 +1,48 @@
-"""The signed-in accounts as the addons see them: found, kept fresh in the background, lent to a flow, renewed after a 401.
+"""The signed-in accounts as the addons see them: kept fresh in the background, lent to a flow, renewed after a 401.
 
-The only addon that talks to `auth`. What `auth` raises becomes the answer that the client gets, by one table.
+The only addon that talks to `auth`. Which account a request gets is the pool's decision (pool/), and what `auth` raises becomes
+the answer that the client gets, by one table.
 """
 
 import asyncio
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 from weakref import WeakKeyDictionary
 
+import orjson
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.utils import asyncio_utils
 
 from addons.guard import Refused, guarded, is_open
 from addons.names import user_agent
+from addons.patience import LIMITS, retry_headers
+from addons.policy import AccountRules
+from addons.pool import Choice, Nobody, Standing
+from addons.redact import CLIENT
+from addons.roster import Roster
+from addons.wire.conversation import conversation_keys, response_key
 from addons.wire.errors import OpenAIError
+from addons.wire.quota import Quota
+from addons.wire.verdict import SIGN_IN_DEAD, Verdict
 from auth.errors import AccountFileError, AuthError, BadSetting, LoginRequired, NotSignedIn, TokenRejected, TryAgainLater
 from auth.issuer import Issuer
 from auth.outbound import Outbound
 from auth.source import Credential, TokenSource
-from auth.store import find_accounts
 
 logger = logging.getLogger(__name__)
 
-ACCOUNT, ACCOUNT_KIND = "codex.account", "codex.account_kind"
+ACCOUNT, ACCOUNT_KIND, ACCOUNT_WHY = "codex.account", "codex.account_kind", "codex.account_why"
+
+# The id of the answer, for requests that go on from it.
+RESPONSE_ID = "codex.response_id"
+
+# A client may ask for an account by name: to look into a fault, or to repeat what another request did.
+WANTED = "x-codex-account"
 
 # Seconds between two looks for accounts that were added or removed.
 SEARCH_EVERY = 5.0
@@ -39,6 +56,8 @@ ANSWERS: dict[type[AuthError], tuple[int, str, bool]] = {
     TryAgainLater: (503, "auth_unavailable", True),
     TokenRejected: (502, "upstream_auth_error", False),
 }
+# The same for accounts that upstream does not want to hear from.
+ABSENCES = {"plan": (429, "usage_limit_reached"), "pace": (429, "rate_limit_exceeded"), "blocked": (403, "upstream_blocked")}
 
 
 def refusal(error: AuthError) -> Refused:
@@ -49,14 +68,63 @@ def refusal(error: AuthError) -> Refused:
     return Refused(OpenAIError(status, str(error), code=code, headers=headers))
 
 
+def absence(nobody: Nobody, plan: str | None, now: float) -> Refused:
+    """No account may be asked now; in the words in which upstream would refuse it, for clients that know them."""
+    first = nobody.first
+    status, code = ABSENCES.get((first and first.blame) or "", (503, "no_account"))
+    until = nobody.until
+    seconds = None if until is None else max(0.0, until - now)
+    verdict = Verdict((first and first.blame) or "network", True, True, seconds, until, "")
+    more: dict[str, Any] = {}
+    if code == "usage_limit_reached" and until is not None:
+        more = {"plan_type": plan, "resets_at": math.ceil(until), "resets_in_seconds": math.ceil(until - now)}
+    when = "" if seconds is None else f"; back in {in_words(seconds)}"
+    message = f"no account can serve now: {nobody}{when} (`python -m auth status` shows the plans)"
+    kind = code if code == "usage_limit_reached" else ""
+    return Refused(OpenAIError(status, message, code=code, type=kind, headers=retry_headers(verdict, now), more=more))
+
+
+def in_words(seconds: float) -> str:
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = [f"{days} d" if days else "", f"{hours} h" if hours else "", f"{minutes} min" if minutes and not days else ""]
+    return " ".join(part for part in parts if part)
+
+
+class NotRenewed(Exception):
+    """There is no other token than the one that is refused: for now, or until somebody signs in again."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(str(refused))
+        self.refused = refused
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """An account on its way with a request."""
+
+    source: TokenSource
+    credential: Credential
+    choice: Choice
+
+
 class CodexAccounts:
     """Before every addon that has to know the account. Tags the flow with the account's name and kind."""
 
-    def __init__(self, outbound: Outbound) -> None:
+    def __init__(self, outbound: Outbound, rules: Callable[[], AccountRules]) -> None:
         self.outbound = outbound
+        self.rules = rules
         self.issuer: Issuer | None = None
-        self.sources: dict[str, TokenSource] = {}
-        self.lent: WeakKeyDictionary[http.HTTPFlow, tuple[TokenSource, Credential]] = WeakKeyDictionary()
+        self.roster = Roster(os.environ)
+        self.loans: WeakKeyDictionary[http.HTTPFlow, Loan] = WeakKeyDictionary()
+        self.open: WeakKeyDictionary[http.HTTPFlow, Loan] = WeakKeyDictionary()
+        """Loans of requests that are under way."""
+        self.tried: WeakKeyDictionary[http.HTTPFlow, set[str]] = WeakKeyDictionary()
+        self.dead: dict[str, AuthError] = {}
+        """By name, what was wrong with a sign-in that is out; the roster knows for how long that holds."""
+        self.wanted: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
         self.background: asyncio.Task[None] | None = None
 
     def load(self, loader: Loader) -> None:
@@ -87,9 +155,11 @@ class CodexAccounts:
                 self.issuer = Issuer(ctx.options.codex_issuer_url, self.outbound, user_agent(originator), originator=originator)
             except BadSetting as e:
                 raise exceptions.OptionsError(str(e)) from e
-            self.sources = {}
+            self.roster.forget()
 
     def running(self) -> None:
+        if ctx.options.codex_mode == "forward":
+            return  # clients bring their own sign-in; who else renewed it would sign them out
         self.background = asyncio_utils.create_task(self._watch(), name="codex token refresh", keep_ref=False)
 
     def done(self) -> "asyncio.Task[None]":
@@ -104,63 +174,205 @@ class CodexAccounts:
     async def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow):
             return
-        try:
-            source = self.source()
-            credential = await source.get()
-        except AuthError as e:
-            raise refusal(e) from e
-        self._lend(flow, source, credential)
+        self._find_if_none()
+        if wanted := flow.request.headers.pop(WANTED, ""):
+            if wanted not in self.roster.sources:
+                raise Refused(OpenAIError(400, f"there is no account '{wanted[:64]}' here", code="no_account", param=WANTED))
+            self.wanted[flow] = wanted
+        await self._lend(flow)
+
+    # -- lending
+
+    async def lend_another(self, flow: http.HTTPFlow) -> Credential:
+        """An account that this request was not tried on, and of the same kind: another has another upstream. Raises Refused."""
+        return await self._lend(flow, self.loans[flow].credential.kind)
+
+    def others_left(self, flow: http.HTTPFlow) -> bool:
+        return self.roster.could_serve(self.rules().members, self._out_of_question(flow))
 
     async def renew(self, flow: http.HTTPFlow) -> Credential:
-        """Another credential than the one that was lent to this flow and is refused upstream. Raises Refused."""
-        source, rejected = self.lent[flow]
+        """Another credential of the account that was lent to this flow, whose token is refused upstream. Raises NotRenewed."""
+        loan = self.loans[flow]
         try:
-            credential = await source.renew(rejected)
+            renewed = replace(loan, credential=await loan.source.renew(loan.credential))
         except AuthError as e:
-            raise refusal(e) from e
-        self._lend(flow, source, credential)
-        return credential
+            if isinstance(e, LoginRequired):
+                self._is_dead(loan.choice, e)
+            raise NotRenewed(refusal(e)) from e
+        self.loans[flow] = renewed
+        return renewed.credential
+
+    async def credential_of(self, name: str) -> Credential | None:
+        """For questions about an account. None if it has none that is good."""
+        source = self.roster.sources.get(name)
+        try:
+            return await source.get() if source else None
+        except AuthError:
+            return None
 
     def lent_to(self, flow: http.HTTPFlow) -> Credential:
-        return self.lent[flow][1]
+        return self.loans[flow].credential
 
-    def _lend(self, flow: http.HTTPFlow, source: TokenSource, credential: Credential) -> None:
-        self.lent[flow] = source, credential
-        flow.metadata[ACCOUNT] = credential.account
-        flow.metadata[ACCOUNT_KIND] = credential.kind
+    def give_back(self, flow: http.HTTPFlow) -> None:
+        """The request is over, however it ended; the next turn of its conversation is at home where this one was."""
+        if loan := self.loans.get(flow):
+            self._end(flow)
+            if answered := flow.metadata.get(RESPONSE_ID):
+                self.roster.pool.homes.settle([response_key(answered)], loan.choice.name, self.roster.clock())
 
-    def source(self) -> TokenSource:
-        """The account in use: the first one found. Raises NotSignedIn or AccountFileError."""
-        if not self.sources:
-            self._find()
-        if not self.sources:
-            raise NotSignedIn()
-        return next(iter(self.sources.values()))
+    async def _lend(self, flow: http.HTTPFlow, kind: str | None = None) -> Credential:
+        self._find_if_none()
+        for name in await self.roster.look_again():
+            self.dead.pop(name, None)
+        keys = self._keys(flow)
+        tried, wait_until = self.tried.setdefault(flow, set()), self.roster.clock() + LIMITS.longest_wait
+        trouble: AuthError | None = None
+        while True:
+            choice = self.roster.choose(self.rules().members, keys, self._out_of_question(flow))
+            if isinstance(choice, Nobody):
+                await self._wait_or_refuse(choice, trouble, wait_until)
+                continue
+            tried.add(choice.name)
+            source = self.roster.sources[choice.name]
+            try:
+                credential = await source.get()
+            except AuthError as e:
+                trouble = e
+                self.roster.pool.not_sent(choice)
+                if isinstance(e, LoginRequired):
+                    self._is_dead(choice, e)
+                continue
+            if kind in (None, credential.kind):
+                self._hand_over(flow, Loan(source, credential, choice))
+                return credential
+            self.roster.pool.not_sent(choice)
 
-    def _find(self) -> None:
-        """Looks for accounts; those that are known keep their source, with what it holds in memory."""
+    async def _wait_or_refuse(self, nobody: Nobody, trouble: AuthError | None, wait_until: float) -> None:
+        """Returns when it is worth choosing again, else raises Refused."""
+        for absent in nobody.absences:
+            if absent.blame == "sign_in" and trouble is None:
+                trouble = await self._trouble_of(absent.name)
+        now, first = self.roster.clock(), nobody.first
+        if trouble and (first is None or first.tried or first.blame == "sign_in"):
+            raise refusal(trouble)
+        if first is None or first.tried or first.until is None or first.until > wait_until:
+            raise absence(nobody, self._plan_of(first.name) if first else None, now)
+        await asyncio.sleep(max(0.05, first.until - now))
+
+    async def _trouble_of(self, name: str) -> AuthError | None:
+        """What is wrong with it, in the words of whoever knows."""
+        if name not in self.dead:
+            try:
+                await self.roster.sources[name].get()
+            except AuthError as e:
+                return e
+        return self.dead.get(name)
+
+    def _is_dead(self, choice: Choice, error: LoginRequired) -> None:
+        self.dead[choice.name] = error
+        self.roster.pool.failed(choice, SIGN_IN_DEAD, self.roster.clock())
+
+    def _hand_over(self, flow: http.HTTPFlow, loan: Loan) -> None:
+        self._end(flow)
+        self.roster.pool.started(loan.choice)
+        self.loans[flow], self.open[flow] = loan, loan
+        flow.metadata[ACCOUNT] = loan.credential.account
+        flow.metadata[ACCOUNT_KIND] = loan.credential.kind
+        flow.metadata[ACCOUNT_WHY] = loan.choice.why
+
+    def _end(self, flow: http.HTTPFlow) -> None:
+        if loan := self.open.pop(flow, None):
+            self.roster.pool.ended(loan.choice)
+
+    def _out_of_question(self, flow: http.HTTPFlow) -> set[str]:
+        wanted = self.wanted.get(flow)
+        others = {name for name in self.roster.sources if name != wanted} if wanted else set()
+        return self.tried.get(flow, set()) | others
+
+    def _keys(self, flow: http.HTTPFlow) -> list[str]:
+        """With one account there is nothing to keep together, and no body is read for it."""
+        if len(self.roster.sources) < 2:
+            return []
+        return conversation_keys(flow.request.headers, lambda: _body(flow), flow.metadata.get(CLIENT, ""))
+
+    def _plan_of(self, name: str) -> str | None:
+        account = self.roster.pool.accounts.get(name)
+        return account.quota.plan if account and account.quota else None
+
+    # -- what upstream says of an account
+
+    def served(self, flow: http.HTTPFlow) -> None:
+        if loan := self.loans.get(flow):
+            self.roster.pool.succeeded(loan.choice, self.roster.clock())
+
+    def failed(self, flow: http.HTTPFlow, verdict: Verdict) -> None:
+        if loan := self.loans.get(flow):
+            self.roster.pool.failed(loan.choice, verdict, self.roster.clock())
+
+    def heard(self, flow: http.HTTPFlow, quota: Quota | None) -> None:
+        if quota and (loan := self.loans.get(flow)):
+            self.roster.pool.heard(loan.choice.name, quota, self.roster.clock(), loan.choice.at)
+
+    def standings(self) -> list[Standing]:
+        return self.roster.view(self.rules().members)
+
+    # -- finding and refreshing
+
+    def _find_if_none(self) -> None:
+        """Raises Refused."""
+        try:
+            if not self.roster.sources:
+                self.find()
+            if not self.roster.sources:
+                raise NotSignedIn()
+        except AuthError as e:
+            raise refusal(e) from e
+
+    def find(self) -> None:
+        """Looks for accounts that came or went. Raises AccountFileError."""
         assert self.issuer
-        found = find_accounts(ctx.options.codex_accounts, os.environ)
-        self.sources = {file.where: self.sources.get(file.where) or TokenSource(file, self.issuer) for file in found}
+        self.roster.pool.rules = self.rules().pool
+        self.roster.find(ctx.options.codex_accounts, self.issuer)
 
     async def _watch(self) -> None:
         """Says who is signed in, refreshes ahead of time, and notices accounts that come and go: a sign-in needs no restart."""
-        try:
-            credential = await self.source().get()
-        except AuthError as e:
-            logger.warning("%s", e)
-        else:
-            logger.info("account %s (%s)", credential.account, credential.kind)
+        await self._introduce()
         while True:
             try:
-                self._find()
+                self.find()
             except AuthError as e:
                 logger.debug("accounts not searched: %s", e)
-            naps = [await source.refresh_ahead() for source in self.sources.values()]
+            naps = [await source.refresh_ahead() for source in self.roster.sources.values()]
+            await self.roster.save()
             await asyncio.sleep(min([*naps, SEARCH_EVERY]))
 
+    async def _introduce(self) -> None:
+        try:
+            self.find()
+            if not self.roster.sources:
+                raise NotSignedIn()
+        except AuthError as e:
+            logger.warning("%s", e)
+            return
+        for source in list(self.roster.sources.values()):
+            try:
+                credential = await source.get()
+            except AuthError as e:
+                logger.warning("%s", e)
+            else:
+                logger.info("account %s (%s)", credential.account, credential.kind)
+
     async def _close(self) -> None:
-        for source in self.sources.values():
+        for source in self.roster.sources.values():
             await source.aclose()
+        await self.roster.save(at_once=True)
         if self.issuer:
             await self.issuer.aclose()
+
+
+def _body(flow: http.HTTPFlow) -> dict[str, Any]:
+    try:
+        body = orjson.loads(flow.request.get_content(strict=False) or b"")
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}

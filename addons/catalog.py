@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import httpx
 import orjson
@@ -27,8 +28,18 @@ TIMEOUT = 5.0
 RETRY_AFTER = 15.0
 
 
+@dataclass(slots=True)
+class Shelf:
+    """One account's list."""
+
+    catalog: Catalog = field(default_factory=Catalog)
+    etag: str = ""
+    due_at: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one fetch at a time
+
+
 class CodexCatalog:
-    """One list for the account in use. `current()` never raises: without a list, model names go upstream as they are."""
+    """A list for each account: what a plan has differs. `current()` never raises: without a list, names go upstream as they are."""
 
     def __init__(
         self,
@@ -41,47 +52,48 @@ class CodexCatalog:
         self.bases = bases
         self.make_client = client
         self.clock = clock
-        self.catalog = Catalog()
-        self.account: str | None = None
-        self.etag = ""
-        self.due_at = 0.0
-        self.lock = asyncio.Lock()  # one fetch at a time
+        self.shelves: dict[tuple[str, str | None], Shelf] = {}
 
     async def current(self, flow: http.HTTPFlow) -> Catalog:
         """For the account that was lent to this flow."""
-        async with self.lock:
-            credential = self.accounts.lent_to(flow)
-            if credential.account != self.account:
-                self.catalog, self.account, self.etag, self.due_at = Catalog(), credential.account, "", 0.0
-            if self.clock() >= self.due_at:
+        credential = self.accounts.lent_to(flow)
+        shelf = self._shelf(credential.account, credential.account_id)
+        async with shelf.lock:
+            if self.clock() >= shelf.due_at:
                 headers = secret_headers(credential, "codex")
                 if not isinstance(headers, OpenAIError):
-                    await self._fetch(headers)
-        return self.catalog
+                    await self._fetch(shelf, headers)
+        return shelf.catalog
 
-    async def _fetch(self, headers: dict[str, str]) -> None:
+    def _shelf(self, name: str, account_id: str | None) -> Shelf:
+        """A name may be another account's after a new sign-in: its list is forgotten then."""
+        key = name, account_id
+        if key not in self.shelves:
+            self.shelves = {known: shelf for known, shelf in self.shelves.items() if known[0] != name} | {key: Shelf()}
+        return self.shelves[key]
+
+    async def _fetch(self, shelf: Shelf, headers: dict[str, str]) -> None:
         base = self.bases()["codex"]
-        self.due_at = self.clock() + RETRY_AFTER
+        shelf.due_at = self.clock() + RETRY_AFTER
+        headers["originator"] = ctx.options.codex_originator
+        if shelf.etag:
+            headers["if-none-match"] = shelf.etag
         try:
             async with self.make_client(user_agent(ctx.options.codex_originator)) as client, asyncio.timeout(TIMEOUT):
                 url = f"{base.origin}{base.path}/models"
-                answer = await client.get(url, params={"client_version": CLIENT_VERSION}, headers=headers | self._named())
+                answer = await client.get(url, params={"client_version": CLIENT_VERSION}, headers=headers)
         except (httpx.HTTPError, TimeoutError) as e:
             logger.warning("the list of models could not be read (%s); the one from before stays", type(e).__name__)
             return
-        self._take(answer)
+        self._take(shelf, answer)
 
-    def _named(self) -> dict[str, str]:
-        ours = {"originator": ctx.options.codex_originator}
-        return ours | ({"if-none-match": self.etag} if self.etag else {})
-
-    def _take(self, answer: httpx.Response) -> None:
+    def _take(self, shelf: Shelf, answer: httpx.Response) -> None:
         try:
             if answer.status_code == 200:
-                self.catalog, self.etag = parse_catalog(orjson.loads(answer.content)), answer.headers.get("etag", "")
+                shelf.catalog, shelf.etag = parse_catalog(orjson.loads(answer.content)), answer.headers.get("etag", "")
             elif answer.status_code != 304:
                 raise ValueError(f"HTTP {answer.status_code}")
         except ValueError as e:
             logger.warning("the list of models could not be read (%s); the one from before stays", e)
         else:
-            self.due_at = self.clock() + FRESH_FOR
+            shelf.due_at = self.clock() + FRESH_FOR

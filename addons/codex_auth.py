@@ -12,6 +12,10 @@ if _ROOT not in sys.path:
 from addons import engine
 from addons.accounts import CodexAccounts
 from addons.catalog import CodexCatalog
+from addons.cli_discovery import CodexDiscovery
+from addons.clock import CodexClock
+from addons.continuity import CodexContinuity
+from addons.edits import CodexEdits
 from addons.gate import CodexGate
 from addons.inject import CodexInject
 from addons.local import CodexLocal
@@ -23,28 +27,38 @@ from addons.serve import CodexServe
 from addons.streams import CodexStreams
 from addons.translate import CodexTranslate
 from addons.upstream_errors import CodexUpstreamErrors
+from addons.usage import CodexUsage
+from addons.websocket import CodexWebsocket
 from auth.outbound import Outbound, http_client
 
 engine.install()
 
 _outbound = Outbound.from_env(os.environ)
-_accounts = CodexAccounts(_outbound)
 _policy = CodexPolicy()
+_accounts = CodexAccounts(_outbound, lambda: _policy.current().accounts)
 _route = CodexRoute(_outbound.proxy_for)
 _catalog = CodexCatalog(_accounts, lambda: _route.bases, lambda agent: http_client(_outbound, agent))
+_continuity = CodexContinuity()
+_usage = CodexUsage(_accounts, lambda: _route.bases, lambda agent: http_client(_outbound, agent))
 _inject = CodexInject(_accounts, lambda: _route.bases)
 
 addons = [
     CodexServe(_outbound.ca_file),
     CodexRedact(),
     CodexGate(),
+    CodexStreams(),
+    _usage,
     _accounts,
     _policy,
+    CodexDiscovery(_accounts),
     CodexLocal(_catalog, _policy),
+    _continuity,
     _route,
-    CodexStreams(),
-    CodexTranslate(_catalog, _policy),
+    CodexClock(),
+    CodexEdits(),
+    CodexTranslate(_catalog, _policy, _continuity),
     CodexRetry(_accounts, _inject),
     CodexUpstreamErrors(),
+    CodexWebsocket(),
     _inject,
 ]

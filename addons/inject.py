@@ -6,11 +6,13 @@ from mitmproxy import ctx, http
 
 from addons import engine
 from addons.accounts import CodexAccounts
+from addons.edits import note
 from addons.guard import FAULT, Refused, guarded, is_open
 from addons.names import user_agent
 from addons.route import UPSTREAM, is_codex_cli
 from addons.upstreams import BaseUrl, Upstream
 from addons.wire.errors import OpenAIError
+from addons.wire.plan import Edit
 from auth.source import Credential
 
 
@@ -47,7 +49,8 @@ class CodexInject:
     def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow) or UPSTREAM not in flow.metadata:
             return
-        self.introduce(flow.request.headers, flow.metadata[UPSTREAM])
+        if flow.metadata[UPSTREAM] == "codex" and not is_codex_cli(flow.request.headers):
+            self.introduce(flow)
         self.put_credential(flow, self.accounts.lent_to(flow))
 
     def put_credential(self, flow: http.HTTPFlow, credential: Credential) -> None:
@@ -62,8 +65,9 @@ class CodexInject:
         engine.put_on_the_wire(flow, headers)
         request.headers.update(shown(headers, credential.account))
 
-    def introduce(self, headers: http.Headers, upstream: Upstream) -> None:
+    def introduce(self, flow: http.HTTPFlow) -> None:
         """Name ourselves to the Codex backend. A Codex CLI speaks for itself."""
-        if upstream == "codex" and not is_codex_cli(headers):
-            headers["originator"] = ctx.options.codex_originator
-            headers["user-agent"] = user_agent(ctx.options.codex_originator)
+        headers, why = flow.request.headers, "the proxy speaks for itself, under its own name"
+        note(flow, [Edit("forced", "header user-agent", why), Edit("added", "header originator", why)])
+        headers["originator"] = ctx.options.codex_originator
+        headers["user-agent"] = user_agent(ctx.options.codex_originator)

@@ -3,7 +3,8 @@
 import difflib
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 from ruamel.yaml import YAML, YAMLError
 
+from addons.pool import DEFAULT_RULES, Rules
+from addons.pool.strategies import MAX_WEIGHT, STRATEGIES, Member
 from addons.wire.aliases import NO_ALIASES, Aliases, validate_aliases
 
 logger = logging.getLogger(__name__)
@@ -26,8 +29,19 @@ class BadPolicy(ValueError):
 
 
 @dataclass(frozen=True)
+class AccountRules:
+    """In which order the accounts are used, where there are several."""
+
+    pool: Rules = DEFAULT_RULES
+    members: Mapping[str, Member] = field(default_factory=dict)
+    """By name; an account that is not among them has no priority and the weight of one."""
+
+
+@dataclass(frozen=True)
 class Policy:
     aliases: Aliases = NO_ALIASES
+    show_reasoning: bool = True
+    accounts: AccountRules = AccountRules()
 
 
 def parse(text: str) -> Policy:
@@ -37,13 +51,7 @@ def parse(text: str) -> Policy:
     except YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         raise BadPolicy(f"line {mark.line + 1}: {getattr(e, 'problem', e)}" if mark else str(e)) from e
-    rules = {} if document is None else document
-    if not isinstance(rules, dict):
-        raise BadPolicy("it must be a mapping, name: value")
-    for key in rules:
-        if key not in _SECTIONS:
-            near = difflib.get_close_matches(str(key), _SECTIONS, n=1)
-            raise BadPolicy(f"{key} is not known" + (f", did you mean {near[0]}?" if near else f": only {', '.join(_SECTIONS)}"))
+    rules = _known(document, "", _SECTIONS)
     return Policy(**{key: _SECTIONS[key](value) for key, value in rules.items()})
 
 
@@ -54,7 +62,53 @@ def _aliases(value: Any) -> Aliases:
     return aliases
 
 
-_SECTIONS = {"aliases": _aliases}
+def _switch(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise BadPolicy(f"{name}: {value} is neither true nor false")
+    return value
+
+
+def _accounts(value: Any) -> AccountRules:
+    told = _known(value, "accounts", {"strategy", "affinity", "order"})
+    strategy = told.get("strategy", DEFAULT_RULES.strategy)
+    if strategy not in STRATEGIES:
+        raise BadPolicy(f"accounts: strategy: {strategy} is not one of {', '.join(STRATEGIES)}")
+    affinity = _switch(told.get("affinity", DEFAULT_RULES.affinity), "accounts: affinity")
+    order = told.get("order", {})
+    if not isinstance(order, dict):
+        raise BadPolicy("accounts: order: it must be a mapping, account: {priority: ..., weight: ...}")
+    return AccountRules(Rules(strategy, affinity), {str(name): _member(str(name), rules) for name, rules in order.items()})
+
+
+def _member(name: str, value: Any) -> Member:
+    at = f"accounts: order: {name}"
+    told = _known(value, at, {"priority", "weight"})
+    for key, number in told.items():
+        if type(number) is not int or (key == "weight" and not 1 <= number <= MAX_WEIGHT):
+            raise BadPolicy(
+                f"{at}: {key}: {number} is not a whole number" + (f" from 1 to {MAX_WEIGHT}" if key == "weight" else "")
+            )
+    return Member(name, **told)
+
+
+def _known(value: Any, at: str, keys: Collection[str]) -> dict[str, Any]:
+    """A mapping with nothing in it that nobody knows: a word that is misspelt must not be a rule that is missing."""
+    told = {} if value is None else value
+    if not isinstance(told, dict):
+        raise BadPolicy(f"{at}: it must be a mapping, name: value" if at else "it must be a mapping, name: value")
+    for key in told:
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), keys, n=1)
+            hint = f", did you mean {near[0]}?" if near else f": only {', '.join(sorted(keys))}"
+            raise BadPolicy((f"{at}: " if at else "") + f"{key} is not known{hint}")
+    return told
+
+
+_SECTIONS: dict[str, Callable[[Any], Any]] = {
+    "aliases": _aliases,
+    "show_reasoning": lambda value: _switch(value, "show_reasoning"),
+    "accounts": _accounts,
+}
 
 
 class CodexPolicy:
@@ -70,7 +124,8 @@ class CodexPolicy:
             "codex_policy",
             str,
             DEFAULT_FILE,
-            "File with the rules of this deployment (model aliases). A relative path is taken from codex-mitm's own folder.",
+            "File with the rules of this deployment (model aliases, the order of accounts). A relative path is taken from "
+            "codex-mitm's own folder.",
         )
 
     def configure(self, updated: set[str]) -> None:

@@ -8,10 +8,12 @@ from mitmproxy.net import server_spec
 from mitmproxy.utils import human
 
 from addons.accounts import ACCOUNT_KIND
+from addons.edits import note
 from addons.guard import Refused, guarded, is_open
-from addons.upstreams import CODEX_PATHS, BaseUrl, Upstream, bare_path, choose, parse_base_url, passes_to_codex, target
+from addons.upstreams import CODEX_PATHS, BaseUrl, Upstream, bare_path, choose, parse_base_url, passes_to_codex, target, told_of
 from addons.wire import encoding
 from addons.wire.errors import OpenAIError
+from addons.wire.plan import Edit
 
 UPSTREAM, DIALECT = "codex.upstream", "codex.dialect"
 SETTINGS = ("auto", "codex", "platform")
@@ -75,7 +77,9 @@ class CodexRoute:
         if not is_open(flow) or ACCOUNT_KIND not in flow.metadata:
             return
         upstream = choose(ctx.options.codex_upstream, flow.metadata[ACCOUNT_KIND])
-        path = target(upstream, self.bases[upstream], flow.request.method, flow.request.path)
+        # A WebSocket asks with GET for what is a POST otherwise.
+        method = "POST" if is_upgrade(flow.request) else flow.request.method
+        path = target(upstream, self.bases[upstream], method, flow.request.path)
         if isinstance(path, OpenAIError):
             raise Refused(path)
         if upstream == "codex":
@@ -97,8 +101,10 @@ class CodexRoute:
             body = plain_body(request.headers.pop("content-encoding", ""), request.raw_content or b"", limit)
             if body is not request.raw_content:
                 request.content = body
-        for name in [name for name in request.headers if not passes_to_codex(name)]:
+        dropped = [name for name in request.headers if not passes_to_codex(name, upgrade=is_upgrade(request))]
+        for name in dropped:
             del request.headers[name]
+        note(flow, [Edit("dropped", f"header {name}", "the Codex backend has no use for it") for name in told_of(dropped)])
         # Whatever the client could read compressed: answers are read here, and errors are written into the stream.
         request.headers["accept-encoding"] = "identity"
         if not is_codex_cli(request.headers):
@@ -108,6 +114,11 @@ class CodexRoute:
 def is_codex_cli(headers: http.Headers) -> bool:
     """It speaks the backend's own language, and wants to hear it: nothing of what it says or gets is translated."""
     return "originator" in headers
+
+
+def is_upgrade(request: http.Request) -> bool:
+    """To a WebSocket. Those that `CodexGate` lets in are to be relayed."""
+    return request.headers.get("upgrade", "").lower() == "websocket"
 
 
 def plain_body(content_encoding: str, body: bytes, limit: int) -> bytes:

@@ -1,7 +1,7 @@
 """Clients of both of OpenAI's dialects on the Codex backend, which has a dialect of its own: bodies in, streams out.
 
-What was changed is on every answer: `x-codex-model` is the model that was asked, `x-codex-edits` what was added, dropped, forced,
-mapped or emulated. A Codex CLI is left alone, and so is every request to the platform.
+What was changed is noted on the flow (edits.py): what was added, dropped, forced, mapped or emulated, and why. A Codex CLI is
+left alone, and so is every request to the platform.
 """
 
 import json
@@ -18,32 +18,34 @@ from mitmproxy.addonmanager import Loader
 
 from addons import engine
 from addons.catalog import CodexCatalog
+from addons.continuity import CodexContinuity, refused
+from addons.edits import MODEL, in_a_header, note
 from addons.guard import FAULT, Refused, guarded, is_open
 from addons.policy import CodexPolicy
 from addons.redact import CLIENT
 from addons.route import DIALECT, UPSTREAM
-from addons.streams import StreamChain, chain_of, in_band_error
+from addons.streams import StreamChain, chain_of, in_band
 from addons.upstream_errors import KEPT_PREFIXES
 from addons.wire import chat_request, responses_request
 from addons.wire.chat_stream import ChatStage
+from addons.wire.continuity import Expanded, as_the_client_counts
 from addons.wire.conversation import conversation_key
 from addons.wire.errors import OpenAIError
+from addons.wire.events import Event
 from addons.wire.fold import ChatFold, Fold, ResponsesFold
 from addons.wire.models import Catalog, Resolved, model_name, resolve
 from addons.wire.plan import Answering, BadRequest, Dialect, Edit, Plan
 from addons.wire.responses_stream import ResponsesStage
 from addons.wire.stage import Stage
 
-# Header lines of more than 8 KiB are refused by many servers and clients.
-MAX_HEADER = 4000
-
 
 class CodexTranslate:
     """After `CodexRoute`, which says what there is to translate; its answers' side is the first stage of the stream."""
 
-    def __init__(self, catalog: CodexCatalog, policy: CodexPolicy) -> None:
+    def __init__(self, catalog: CodexCatalog, policy: CodexPolicy, continuity: CodexContinuity) -> None:
         self.catalog = catalog
         self.policy = policy
+        self.continuity = continuity
         self.plans: WeakKeyDictionary[http.HTTPFlow, Plan] = WeakKeyDictionary()
 
     def load(self, loader: Loader) -> None:
@@ -62,7 +64,9 @@ class CodexTranslate:
         dialect: Dialect | None = flow.metadata.get(DIALECT)
         if dialect is None:
             return
-        plan = keyed(self._plan(dialect, body, await self.catalog.current(flow)), flow.metadata.get(CLIENT, ""))
+        catalog = await self.catalog.current(flow)
+        expanded = self.continuity.expand(flow, body) if dialect == "responses" else Expanded(body)
+        plan = keyed(self._plan(dialect, expanded, catalog), flow.metadata.get(CLIENT, ""))
         if not reads_annotations(flow.request.headers):
             plan = replace(plan, answering=replace(plan.answering, show_annotations=False))
         flow.request.content = dumped(plan.body)
@@ -70,30 +74,35 @@ class CodexTranslate:
         flow.request.headers["accept"] = "text/event-stream"
         flow.request.headers.update(plan.headers)
         self.plans[flow] = plan
+        flow.metadata[MODEL] = plan.body["model"]
+        note(flow, plan.edits)
+        if dialect == "responses":
+            self.continuity.begin(flow, expanded)
 
-    def _plan(self, dialect: Dialect, body: dict[str, Any], catalog: Catalog) -> Plan:
+    def _plan(self, dialect: Dialect, expanded: Expanded, catalog: Catalog) -> Plan:
         try:
-            model = resolve(model_name(body), self.policy.current().aliases, catalog)
-            return PLANNERS[dialect](body, model, ctx.options.codex_strict)
+            rules = self.policy.current()
+            model = resolve(model_name(expanded.body), rules.aliases, catalog)
+            plan = PLANNERS[dialect](expanded, model, ctx.options.codex_strict, rules.show_reasoning)
         except BadRequest as e:
-            raise Refused(OpenAIError(400, e.message, code=e.code, param=e.param)) from e
+            raise refused(as_the_client_counts(e, expanded.ahead)) from e
+        return replace(plan, edits=(*expanded.edits, *plan.edits))
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         plan = self.plans.get(flow)
         if plan is None or not flow.response:
             return
-        explain(flow.response.headers, plan)
         if not isinstance(flow.response.stream, StreamChain):
             return  # a refusal, which is not translated but brought into OpenAI's shape
         flow.response.headers["content-type"] = "text/event-stream; charset=utf-8"
         flow.response.headers.pop("content-length", None)
         # nginx and others that stand before us would collect the stream otherwise.
         flow.response.headers["cache-control"], flow.response.headers["x-accel-buffering"] = "no-cache", "no"
-        answer = Answer(flow, plan)
+        answer = Answer(flow, plan, lambda response: self.continuity.keep(flow, plan.answering, response))
         engine.hold_head(flow, answer.stage.release if plan.answering.stream else None)
         chain = chain_of(flow)
         chain.stages.append(answer)
-        chain.on_failure = answer.on_failure
+        chain.voice = answer
 
 
 def reads_annotations(headers: http.Headers) -> bool:
@@ -115,9 +124,11 @@ def keyed(plan: Plan, client: str) -> Plan:
 class Answer:
     """One flow's answer: the machine that translates it, and what is to become of the head and the end of the body."""
 
-    def __init__(self, flow: http.HTTPFlow, plan: Plan) -> None:
+    def __init__(self, flow: http.HTTPFlow, plan: Plan, keep: Callable[[Event], None]) -> None:
+        """`keep` gets the response object of an answer that has come to its end."""
         self.flow = flow
-        self.chat = plan.answering.dialect == "chat"
+        self.keep = keep
+        self.dialect = plan.answering.dialect
         make, prefix = STAGES[plan.answering.dialect, plan.answering.stream]
         self.stage: Stage = make(plan.answering, f"{prefix}{uuid.uuid4().hex}", int(time.time()))
         self.ended = False
@@ -127,6 +138,8 @@ class Answer:
         if not self.stage.finished or self.ended:
             return out
         self.ended = True
+        if not self.stage.failure:
+            self.keep(self.stage.response)
         if self.stage.refusal:
             self._answer_instead(engine.error_response(self.stage.refusal))
             return []
@@ -136,15 +149,20 @@ class Answer:
         engine.end_answer(self.flow, at_once=self.stage.wants_cancel)
         return out
 
-    def on_failure(self) -> bytes:
-        """Something in the stream is broken, and it is us."""
+    def say_alive(self) -> list[bytes]:
+        return self.stage.say_alive()
+
+    def end_with(self, error: OpenAIError) -> list[bytes]:
+        self.ended = True
+        return self.stage.give_up(error)
+
+    def on_fault(self) -> list[bytes]:
+        """The machine itself may be what is broken, so it is not asked."""
         if engine.head_is_held(self.flow):
             self._answer_instead(engine.error_response(FAULT))
-            return b""
+            return []
         engine.end_answer(self.flow, at_once=True)
-        if self.chat:
-            return b"data: %s\n\ndata: [DONE]\n\n" % FAULT.body()
-        return in_band_error()
+        return [in_band(FAULT, self.dialect)]
 
     def _answer_instead(self, response: http.Response) -> None:
         """What upstream's head said of the answer and the account still holds."""
@@ -163,22 +181,12 @@ STAGES: Mapping[tuple[Dialect, bool], tuple[Callable[[Answering, str, int], Stag
     ("chat", False): (ChatFold, "chatcmpl-"),
 }
 
-PLANNERS: Mapping[Dialect, Callable[[dict[str, Any], Resolved, bool], Plan]] = {
-    "responses": lambda body, model, strict: responses_request.plan(body, model=model, strict=strict),
-    "chat": lambda body, model, strict: chat_request.plan(body, model=model, strict=strict),
+PLANNERS: Mapping[Dialect, Callable[[Expanded, Resolved, bool, bool], Plan]] = {
+    "responses": lambda asked, model, strict, _: responses_request.plan(
+        asked.body, model=model, strict=strict, previous_response_id=asked.previous_response_id
+    ),
+    "chat": lambda asked, model, strict, show: chat_request.plan(asked.body, model=model, strict=strict, show_reasoning=show),
 }
-
-
-def explain(headers: http.Headers, plan: Plan) -> None:
-    headers["x-codex-model"] = in_a_header(plan.body["model"])
-    if plan.edits:
-        headers["x-codex-edits"] = in_a_header(", ".join(str(edit) for edit in plan.edits))
-
-
-def in_a_header(text: str) -> str:
-    """Names of models and unknown parameters are the client's own words: a line end among them would end the header line."""
-    short = text if len(text) <= MAX_HEADER else f"{text[:MAX_HEADER]}, and more"
-    return "".join(character if " " <= character <= "~" else "?" for character in short)
 
 
 def parsed_object(body: bytes) -> dict[str, Any]:

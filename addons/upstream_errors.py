@@ -1,5 +1,6 @@
 """An upstream's refusal reaches the client as an OpenAI error, whatever it looked like: FastAPI's `detail`, a challenge page,
-a gateway's HTML, a redirect. OpenAI's own envelope passes untouched."""
+a gateway's HTML, a redirect. OpenAI's own envelope passes; for a client of OpenAI's APIs it is made whole, and rid of what upstream
+tells about the account."""
 
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ class CodexUpstreamErrors:
         content_type, body = answer.headers.get("content-type", ""), answer.get_content(strict=False) or b""
         dialect = flow.metadata.get(DIALECT)
         error = errors.from_upstream(answer.status_code, content_type, body, flow.request.host, dialect)
+        if not error and dialect:
+            error = errors.completed(answer.status_code, body)
         if error:
             flow.response = engine.error_response(error)
             for name, value in answer.headers.items(multi=True):

@@ -22,7 +22,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
@@ -112,6 +112,10 @@ class TokenSource:
     @property
     def name(self) -> str:
         return self._store.name
+
+    def stamp(self) -> Hashable:
+        """Changes whenever somebody may have signed in anew, and with every refresh."""
+        return self._store.stamp()
 
     async def get(self) -> Credential:
         """A credential that is good now. Raises NotSignedIn, AccountFileError, LoginRequired or TryAgainLater."""

@@ -10,7 +10,25 @@ import httpx
 import pytest
 from mitmproxy.test import taddons
 
-from addons import accounts, catalog, gate, inject, local, policy, redact, retry, route, serve, streams, translate, upstream_errors
+from addons import (
+    accounts,
+    catalog,
+    cli_discovery,
+    continuity,
+    gate,
+    inject,
+    kept,
+    local,
+    policy,
+    redact,
+    retry,
+    route,
+    serve,
+    streams,
+    translate,
+    upstream_errors,
+    websocket,
+)
 from addons.wire import errors
 from auth.outbound import Outbound
 from tests.proxy import ROOT, environment
@@ -25,7 +43,9 @@ def options() -> dict[str, Any]:
         known = accounts.CodexAccounts(Outbound())
         rules = policy.CodexPolicy()
         models = catalog.CodexCatalog(known, dict, lambda agent: httpx.AsyncClient())
-        tctx.master.addons.add(route.CodexRoute(lambda url: None), known, rules, translate.CodexTranslate(models, rules))
+        translates = translate.CodexTranslate(models, rules, continuity.CodexContinuity())
+        tctx.master.addons.add(route.CodexRoute(lambda url: None), known, rules, translates)
+        tctx.master.addons.add(serve.CodexServe(None), websocket.CodexWebsocket())
         return {name: getattr(tctx.options, name) for name in tctx.options.keys() - before}
 
 
@@ -89,8 +109,26 @@ def test_every_error_code_of_ours_stands_there() -> None:
     assert gate.WEBSOCKET_REFUSED.status == 426 and "426" in README
 
 
+def test_how_much_is_kept_of_conversations_stands_there() -> None:
+    assert f"The last {kept.MAX_TURNS} turns or {kept.MAX_BYTES >> 20} MiB are kept" in README
+
+
 def test_it_names_every_addon() -> None:
-    modules = (accounts, gate, inject, local, redact, retry, route, streams, translate, upstream_errors)
+    modules = (
+        accounts,
+        cli_discovery,
+        continuity,
+        gate,
+        inject,
+        local,
+        redact,
+        retry,
+        route,
+        streams,
+        translate,
+        upstream_errors,
+        websocket,
+    )
     classes = {name for module in modules for name, value in vars(module).items() if name.startswith("Codex") and is_addon(value)}
     assert classes == {name for name in classes if f"`{name}`" in README}
 

@@ -62,6 +62,16 @@ class Stage:
         self._is_out = True
         return self._let_go()
 
+    def say_alive(self) -> list[bytes]:
+        """A sign of life in the client's stream, between two events of it."""
+        return [] if self.finished or self._held is not None else self._writer.keepalive()
+
+    def give_up(self, error: OpenAIError) -> list[bytes]:
+        """For a caller who knows that upstream has nothing more to say: the failure, and what was held back before it."""
+        out = self._let_go()
+        self._tell(self._story.fail(error), out)
+        return out
+
     def _let_go(self) -> list[bytes]:
         held, self._held = self._held or [], None
         return held

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ engine.install()
 
 class EngineUser:
     def request(self, flow):
+        if "watched" in flow.request.path:
+            last = None if "cut" in flow.request.path else lambda lapse: [b"gave up: " + lapse.encode()]
+            engine.watch(flow, engine.Watch(
+                engine.Limits(keepalive=0.3, first_byte=1.0, idle=1.2, total=2.5), lambda: [b"~"], last or (lambda lapse: None)))
         engine.put_on_the_wire(flow, {{"authorization": "Bearer CANARY-first"}})
         flow.request.headers["authorization"] = "shown"
         if engine.body_was_too_large(flow):
@@ -43,7 +48,7 @@ class EngineUser:
                 return []
             if b"SWALLOW" in data:
                 return []
-            if b"FAIL" in data or (not data and "nothing" in flow.request.path):
+            if b"FAIL" in data or (not data and "nothing" in flow.request.path and engine.head_is_held(flow)):
                 engine.answer_instead(flow, http.Response.make(418, b"instead"))
                 return [b"never seen"]
             if b"STOP" in data or b"LAST" in data:
@@ -54,6 +59,13 @@ class EngineUser:
         flow.response.stream = stage
 
     def response(self, flow):
+        failure = engine.failure_of(flow)
+        if failure and "again" in flow.request.path and not flow.metadata.get("again"):
+            flow.metadata["again"] = True
+            engine.resend(flow)
+        if flow.response.status_code == 418 and "again" in flow.request.path and not flow.metadata.get("again"):
+            flow.metadata["again"] = True
+            engine.resend(flow)
         if flow.response.status_code == 401 and not flow.metadata.get("again"):
             flow.metadata["again"] = True
             engine.put_on_the_wire(flow, {{"authorization": "Bearer CANARY-second"}})
@@ -274,6 +286,125 @@ class TestAHeadThatIsHeld:
                 answer = client.get(proxy.origin + path)
                 assert (answer.status_code, answer.text) == (200, f"one{last.decode()}")
         assert "crashed" not in proxy.log() and "Traceback" not in proxy.log()
+
+
+SILENCE = 3.0  # longer than any of the limits in the script
+
+
+class TestAWatch:
+    """Keep-alives, deadlines, and the one door for attempts that failed. Limits are in the script above."""
+
+    @pytest.fixture
+    def pieces(self, server: RawServer) -> Callable[..., None]:
+        """Upstream says this: bytes are chunks of a body (the head comes with the first), numbers are seconds of silence."""
+
+        def pieces(*script: bytes | float, attempts: tuple[tuple[bytes | float, ...], ...] = ()) -> None:
+            waiting = [*attempts]
+
+            def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+                while request := read_request(connection):
+                    server.received.append(request)
+                    if not play(connection, waiting.pop(0) if waiting else script):
+                        return
+
+            def play(connection: socket.socket, script: tuple[bytes | float, ...]) -> bool:
+                if not script:
+                    return False
+                for step in [b"HEAD", *script] if isinstance(script[0], bytes) else [script[0], b"HEAD", *script[1:]]:
+                    if step == b"HEAD":
+                        connection.sendall(chunked(end=False))
+                    elif step == b"RESET":
+                        return False
+                    elif isinstance(step, bytes):
+                        if not step:
+                            continue
+                        connection.sendall(b"%x\r\n%s\r\n" % (len(step), step))
+                    else:
+                        time.sleep(step)
+                connection.sendall(b"0\r\n\r\n")
+                return True
+
+            server.behave = upstream
+
+        return pieces
+
+    def test_a_silence_is_bridged(self, pieces: Callable[..., None], proxy: RunningProxy) -> None:
+        pieces(b"one", 0.8, b"two")
+        answer = httpx.get(f"{proxy.origin}/watched")
+        assert answer.status_code == 200 and answer.text.startswith("one~") and answer.text.endswith("~two")
+
+    @pytest.mark.parametrize("path", ["watched", "watched/held"])
+    def test_an_upstream_that_does_not_begin(self, path: str, pieces: Callable[..., None], proxy: RunningProxy) -> None:
+        pieces(SILENCE, b"late")
+        answer = httpx.get(f"{proxy.origin}/{path}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "upstream_timeout")
+
+    def test_an_upstream_that_says_nothing_behind_its_head(self, pieces: Callable[..., None], proxy: RunningProxy) -> None:
+        pieces(b"", SILENCE, b"late")
+        answer = httpx.get(f"{proxy.origin}/watched/held")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "upstream_timeout")
+
+    def test_an_upstream_that_falls_silent(self, pieces: Callable[..., None], proxy: RunningProxy) -> None:
+        pieces(b"one", SILENCE, b"late")
+        with httpx.Client() as client:
+            for _ in range(2):
+                answer = client.get(f"{proxy.origin}/watched")
+                assert answer.status_code == 200 and answer.text.endswith("~gave up: idle")
+
+    def test_an_upstream_that_never_ends(self, pieces: Callable[..., None], proxy: RunningProxy) -> None:
+        pieces(*[b"more", 0.1] * 100)
+        answer = httpx.get(f"{proxy.origin}/watched")
+        assert answer.status_code == 200 and answer.text.startswith("moremore") and answer.text.endswith("gave up: total")
+
+    def test_where_nothing_can_be_said_the_connection_is_broken_off(self, pieces: Callable[..., None], proxy: RunningProxy) -> None:
+        pieces(b"one", SILENCE)
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(f"{proxy.origin}/watched/cut")
+
+    def test_times_are_those_of_the_exchange_and_not_of_the_connection(
+        self, pieces: Callable[..., None], proxy: RunningProxy
+    ) -> None:
+        pieces(b"one", 0.2, b"two")
+        with httpx.Client() as client:
+            assert [client.get(f"{proxy.origin}/watched").text for _ in range(15)] == ["onetwo"] * 15
+
+    FAILED: tuple[tuple[bytes | float, ...], ...] = ((), (SILENCE, b"late"), (b"", b"RESET"), (b"FAIL", b"more"), (b"FAIL",))
+
+    @pytest.mark.parametrize("failed", FAILED, ids=["no answer", "too late", "breaks off", "read in the stream", "and ended"])
+    def test_what_failed_before_the_first_byte_can_be_sent_again(
+        self, failed: tuple[bytes | float, ...], pieces: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        pieces(b"never", attempts=(failed, (b"second",)) * 3)
+        with httpx.Client() as client:
+            for round in range(1, 4):
+                server.received.clear()
+                answer = client.post(f"{proxy.origin}/watched/held/again/nothing", content=b"all of it")
+                assert (answer.status_code, answer.text) == (200, "second"), f"round {round}"
+                assert [request.endswith(b"all of it") for request in server.received] == [True, True]
+        assert "crashed" not in proxy.log() and "Traceback" not in proxy.log()
+
+    def test_a_connection_that_could_not_be_made_is_tried_anew(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        script = tmp_path / "engine_user.py"
+        script.write_text(SCRIPT)
+        mode = ("-p", "0", "--mode", f"reverse:http://127.0.0.1:{port}", "--set", "connection_strategy=lazy")
+        with running_proxy(tmp_path, arguments=mode, scripts=[script]) as proxy, httpx.Client() as client:
+            refused = client.get(f"{proxy.origin}/watched")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (502, "upstream_error")
+            with socket.create_server(("127.0.0.1", port)) as listener:
+                threading.Thread(target=lambda: listener.accept()[0].sendall(chunked(b"there")), daemon=True).start()
+                assert client.get(f"{proxy.origin}/watched").text == "there"
+
+    def test_an_upstream_that_takes_the_connection_and_never_shakes_hands(self, tmp_path: Path) -> None:
+        script = tmp_path / "engine_user.py"
+        script.write_text(SCRIPT)
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            mode = ("-p", "0", "--mode", f"reverse:https://127.0.0.1:{mute.getsockname()[1]}", "--set", "connection_strategy=lazy")
+            with running_proxy(tmp_path, arguments=mode, scripts=[script]) as proxy, httpx.Client() as client:
+                for _ in range(2):
+                    answer = client.get(f"{proxy.origin}/watched", timeout=10)
+                    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "upstream_timeout")
 
 
 LIMIT = 1024 * 1024

@@ -2,7 +2,8 @@ import logging
 
 import pytest
 
-from addons.streams import StreamChain, in_band_error
+from addons.guard import FAULT
+from addons.streams import StreamChain, in_band
 
 
 def feed(chain: StreamChain, chunks: list[bytes]) -> list[bytes]:
@@ -42,19 +43,19 @@ TEXT = b"one\ntwo\n\nthree"
 
 @pytest.mark.parametrize("name", ["whole", "in bytes"])
 def test_stages_run_in_order_and_the_end_flushes_one_into_the_next(name: str) -> None:
-    chain = StreamChain(in_band_error)
+    chain = StreamChain()
     chain.stages += [Lines(), Count()]
     assert feed(chain, pieces(TEXT)[name]) == [b"one\n", b"two\n", b"\n", b"three", b"4"]
 
 
 @pytest.mark.parametrize("name", ["whole", "in bytes", "empty"])
 def test_without_a_stage_bytes_pass(name: str) -> None:
-    assert b"".join(feed(StreamChain(in_band_error), pieces(TEXT)[name])) == b"".join(pieces(TEXT)[name])
+    assert b"".join(feed(StreamChain(), pieces(TEXT)[name])) == b"".join(pieces(TEXT)[name])
 
 
 def test_no_empty_chunk_ever_comes_out() -> None:
     # mitmproxy would write it as the chunk that ends the client's body.
-    chain = StreamChain(in_band_error)
+    chain = StreamChain()
     chain.stages += [lambda data: [b"", data, b""], lambda data: [data[:-1]] if data else [b""]]
     assert feed(chain, [b"a", b"bc"]) == [b"b"]
 
@@ -66,9 +67,9 @@ def test_a_stage_that_breaks_is_told_to_the_client_once(at: bytes, caplog: pytes
             raise RuntimeError("bug")
         return [data]
 
-    chain = StreamChain(in_band_error)
+    chain = StreamChain()
     chain.stages.append(stage)
     with caplog.at_level(logging.ERROR):
-        assert feed(chain, [b"good", b"bad", b"good"])[-1] == in_band_error()
+        assert feed(chain, [b"good", b"bad", b"good"])[-1] == b"\n\n" + in_band(FAULT, "responses")
     assert feed(chain, [b"more"]) == []
     assert [r.message for r in caplog.records] == ["a stage of the answer's stream failed; the client is told in the stream"]

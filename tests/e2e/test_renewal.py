@@ -20,6 +20,7 @@ from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
 from tests.proxy import ROOT, RunningProxy, environment, running_proxy
 
+RESPONSES = "/backend-api/codex/responses"
 EXPIRED = {"lifetime": 1000, "issued_ago": 2000}
 
 
@@ -137,7 +138,9 @@ def test_a_token_revoked_amid_a_hundred_streams_is_seen_by_no_client(proxy: Runn
     counts = control.counts()
     assert (counts.refreshes, counts.reuses) == (1, 0)
     refused = [seen for seen in control.seen("backend", "responses") if seen.status == 401]
-    assert refused and counts.of("backend") == 100 + len(refused), "each refused request goes out once more and no oftener"
+    assert refused and counts.of("backend", RESPONSES) == 100 + len(refused), (
+        "each refused request goes out once more and no oftener"
+    )
 
 
 def test_a_token_that_is_refused_after_its_renewal_is_told_once(proxy: RunningProxy, control: Control) -> None:
@@ -145,7 +148,7 @@ def test_a_token_that_is_refused_after_its_renewal_is_told_once(proxy: RunningPr
     answer = post(proxy.url)
     assert answer.status_code == 502 and answer.headers["x-should-retry"] == "false"
     assert error(answer)["code"] == "upstream_auth_error"
-    assert control.counts().refreshes == 1 and control.counts().of("backend") == 2
+    assert control.counts().refreshes == 1 and control.counts().of("backend", RESPONSES) == 2
     assert post(proxy.url).status_code == 502
     assert control.counts().refreshes == 1, "a token refreshed moments ago is not the trouble"
 

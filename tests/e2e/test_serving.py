@@ -72,16 +72,19 @@ def test_the_codex_clis_own_login_is_used_as_it_is(openai: FakeOpenAI, control: 
     assert file.read_bytes() == before
 
 
-def test_a_corrupt_account_is_named_and_no_other_steps_in(openai: FakeOpenAI, control: Control, tmp_path: Path) -> None:
+def test_a_corrupt_account_is_named(openai: FakeOpenAI, control: Control, tmp_path: Path) -> None:
+    """In the log where another one serves, and to the client where none does."""
     broken = tmp_path / "a" / "auth.json"
     broken.parent.mkdir()
     broken.write_text('{"tokens": ')
     whole = write_account(tmp_path / "b/auth.json", control.login())
     with running_proxy(tmp_path, options_for(openai, codex_accounts=f"{broken}\n{whole}")) as proxy:
+        proxy.wait_for_log(str(broken))
+        assert said(post(proxy.url)) == "You said: hello there"
+        whole.unlink()
         refused = post(proxy.url)
         assert refused.status_code == 503 and refused.headers["x-should-retry"] == "false"
         assert str(broken) in error(refused)["message"] and error(refused)["code"] == "account_unusable"
-        proxy.wait_for_log(str(broken))
 
 
 WRONG = {

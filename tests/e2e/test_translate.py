@@ -153,14 +153,17 @@ def test_what_cannot_be_had_is_a_400_that_names_it(
     assert control.seen("backend", "responses") == []
 
 
-def test_an_early_failure_keeps_its_status_and_a_late_one_is_told_in_the_stream(proxy: RunningProxy, control: Control) -> None:
-    failed = {"type": "response.failed", "response": {"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "m"}}}
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_an_early_failure_keeps_its_status(stream: bool, proxy: RunningProxy, control: Control) -> None:
+    failed = {
+        "type": "response.failed",
+        "response": {"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "try again in 30s"}},
+    }
     created = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
-    for stream in (True, False):
-        control.script([{"event": created}, {"event": failed}])
-        answer = chat(proxy, stream=stream)
-        assert answer.status_code == 429 and error(answer)["code"] == "rate_limit_exceeded"
-        assert "x-codex-primary-used-percent" in answer.headers
+    control.script([{"event": created}, {"event": failed}])
+    answer = chat(proxy, stream=stream)
+    assert answer.status_code == 429 and error(answer)["code"] == "rate_limit_exceeded"
+    assert answer.headers["retry-after"] == "30" and "x-codex-primary-used-percent" in answer.headers
 
 
 def test_lone_surrogates_arrive_as_they_came(proxy: RunningProxy, control: Control) -> None:

@@ -17,16 +17,19 @@ from tests.fakes.openai import FakeOpenAI
 from tests.proxy import RunningProxy, running_proxy
 from tests.rawserver import RawServer, raw_server, read_request
 
+# As an SDK says that it repeats the request itself; then the proxy tries once more, and no more.
+ONCE_MORE = {"x-stainless-retry-count": "1"}
+
 BEFORE_THE_ANSWER: dict[str, tuple[dict[str, Any], int, str | None, str]] = {
-    "reset before the head": ({"reset": "before_headers"}, 502, "upstream_error", "could not be reached"),
-    "not HTTP": ({"garbage": True}, 502, "upstream_error", "could not be reached or did not answer in HTTP"),
+    "reset before the head": ({"reset": "before_headers"}, 502, "upstream_error", "closed the connection without an answer"),
+    "not HTTP": ({"garbage": True}, 502, "upstream_error", "did not answer in HTTP"),
     "a challenge": ({"html": 403}, 403, "upstream_blocked", "browser challenge"),
     "a challenge as 503": ({"html": 503}, 403, "upstream_blocked", "browser challenge"),
     "FastAPI's 400": ({"status": 400, "body": {"detail": "Store must be set to false"}}, 400, None, "Store must be set to false"),
     "a bare 500": ({"status": 500, "body": "oops"}, 500, "server_error", "answered 500 without saying why"),
     "a gateway's page": ({"status": 502, "body": "<html>bad gateway</html>"}, 502, "upstream_error", "a web page instead of JSON"),
     "a 429": (
-        {"status": 429, "body": {"detail": "slow down"}, "headers": {"retry-after": "7"}},
+        {"status": 429, "body": {"detail": "slow down"}, "headers": {"retry-after": "70"}},
         429,
         "rate_limit_exceeded",
         "slow",
@@ -39,10 +42,10 @@ BEFORE_THE_ANSWER: dict[str, tuple[dict[str, Any], int, str | None, str]] = {
 
 @pytest.mark.parametrize(("fault", "status", "code", "message"), BEFORE_THE_ANSWER.values(), ids=BEFORE_THE_ANSWER)
 def test_a_refusal_is_an_openai_error(
-    fault: dict[str, Any], status: int, code: str | None, message: str, proxy: RunningProxy, control: Control
+    fault: dict[str, Any], status: int, code: str | None, message: str, proxy: RunningProxy, control: Control, account: Path
 ) -> None:
-    control.fault("responses", fault)
-    answer = post(proxy.url)
+    control.fault("responses", fault, times=None)
+    answer = post(proxy.url, headers=ONCE_MORE)
     assert answer.status_code == status, answer.text
     assert error(answer)["code"] == code and message in error(answer)["message"]
     assert answer.headers["x-request-id"]
@@ -50,6 +53,8 @@ def test_a_refusal_is_an_openai_error(
     for secret in control.tokens():
         assert secret not in answer.text and secret not in str(answer.headers)
     assert "CANARY" not in answer.text
+    control.clear_faults()
+    write_account(account, control.login("somebody@else.example"))  # of whom nothing bad is known
     assert said(post(proxy.url)) == "You said: hello there", "and the next request is served"
 
 
@@ -70,14 +75,15 @@ def test_an_answer_that_breaks_off_never_looks_whole(
     stream: bool, fault: dict[str, Any], proxy: RunningProxy, control: Control
 ) -> None:
     """Before the first word it can still be a status; after it, the stream says so and ends."""
-    control.fault("responses", fault)
-    answer = post(proxy.url, ask("say 40 words", stream=stream))
+    control.fault("responses", fault, times=None)
+    answer = post(proxy.url, ask("say 40 words", stream=stream), headers=ONCE_MORE)
     if answer.status_code == 200:
         assert stream and len(events(answer.content)) > 3
         assert [event["type"] for event in events(answer.content)][-2:] == ["error", "response.failed"]
         assert events(answer.content)[-2]["code"] == "upstream_stream_incomplete"
     else:
         assert answer.status_code == 502 and error(answer)["code"] in ("upstream_stream_incomplete", "upstream_error")
+    control.clear_faults()
     assert said(post(proxy.url)) == "You said: hello there"
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from addons.streams import StreamChain
 from addons.wire import stage as stage_module
 from addons.wire.chat_stream import ChatStage
-from addons.wire.fold import ChatFold, ResponsesFold, folded
+from addons.wire.errors import OpenAIError
+from addons.wire.fold import ChatFold, Fold, ResponsesFold, folded
 from addons.wire.plan import Answering
 from addons.wire.responses_stream import ResponsesStage
 from addons.wire.sse import MAX_EVENT
@@ -229,8 +230,23 @@ class TestTheEnd:
         for told in read_both(stream):
             assert told.error and told.error["code"] == "server_error"
 
+    def test_giving_up_is_told_like_a_failure_of_upstreams(self) -> None:
+        error = OpenAIError(504, "too slow", code="upstream_timeout")
+        for stage in stages():
+            out = b"".join([*stage(sse(answer(*HELLO)[:5])), *stage.give_up(error)])
+            assert out.count(b"upstream_timeout") >= 1 and stage.finished and stage.wants_cancel
+            assert stage.give_up(error) == [] and feed(stage, sse(answer(*HELLO)), b"") == []
+
+    def test_it_says_that_it_is_alive_between_its_first_word_and_its_last(self) -> None:
+        for stage in stages():
+            assert stage.say_alive() == []
+            stage(sse(answer(*HELLO)[:5]))
+            assert stage.say_alive() == ([] if isinstance(stage, Fold) else [KEEPALIVE])
+            stage(sse(answer(*HELLO)[5:]))
+            assert stage.finished and stage.say_alive() == []
+
     def test_it_fits_a_stream_chain(self) -> None:
-        chain = StreamChain(lambda: b"failed")
+        chain = StreamChain()
         chain.stages.append(chat())
         out = [chunk for piece in [*byte_by_byte(sse(answer(*HELLO))), b""] for chunk in chain(piece)]
         assert read_chat(out, include_usage=True).message["content"] == "Hello there, old friend."

@@ -1,0 +1,35 @@
+"""What was changed of a request, and to which model it went: noted on the flow as it happens, told in the answer's headers."""
+
+from collections.abc import Iterable
+
+from mitmproxy import http
+
+from addons.wire.plan import Edit
+
+EDITS, MODEL = "codex.edits", "codex.model"
+
+# Header lines of more than 8 KiB are refused by many servers and clients.
+MAX_HEADER = 4000
+
+
+def note(flow: http.HTTPFlow, edits: Iterable[Edit]) -> None:
+    """Plain data, because a flow with objects in its metadata cannot be saved."""
+    flow.metadata.setdefault(EDITS, []).extend([edit.verb, edit.what, edit.why] for edit in edits)
+
+
+class CodexEdits:
+    """Tells them with every answer, refusals too: what was changed may be why."""
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if not flow.response:
+            return
+        if model := flow.metadata.get(MODEL):
+            flow.response.headers["x-codex-model"] = in_a_header(model)
+        if edits := flow.metadata.get(EDITS):
+            flow.response.headers["x-codex-edits"] = in_a_header(", ".join(f"{verb} {what}" for verb, what, _ in edits))
+
+
+def in_a_header(text: str) -> str:
+    """Names of models and unknown parameters are the client's own words: a line end among them would end the header line."""
+    short = text if len(text) <= MAX_HEADER else f"{text[:MAX_HEADER]}, and more"
+    return "".join(character if " " <= character <= "~" else "?" for character in short)
