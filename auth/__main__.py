@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import NoReturn
 
-from auth import login, logout, status, voice
+from auth import login, logout, plans, status, voice
 from auth.authjson import API_KEY, CHATGPT, AuthDocument
 from auth.credential import hold
 from auth.errors import AuthError, BadSetting, NotSignedIn, SaveFailed
@@ -111,7 +111,7 @@ def _status(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     if arguments.account:
         found = [_named(arguments.account, found)]
     now = time.time()
-    reports = asyncio.run(_examine(found, now))
+    reports = asyncio.run(_examine(found, now, plans.read(env)))
     if arguments.json:
         voice.show(status.as_json(reports, now))
     elif not reports:
@@ -121,8 +121,8 @@ def _status(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     return 0 if any(report.usable for report in reports) else 1
 
 
-async def _examine(accounts: Sequence[AccountFile], now: float) -> list[status.Report]:
-    return [await status.examine(account, now) for account in accounts]
+async def _examine(accounts: Sequence[AccountFile], now: float, limits: Mapping[str, plans.Plan]) -> list[status.Report]:
+    return [await status.examine(account, now, limits.get(account.name)) for account in accounts]
 
 
 def _refresh(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

@@ -1,4 +1,4 @@
-"""Who is signed in, for how long, and what is wrong: read from the files, without asking anybody.
+"""Who is signed in, for how long, what is left of the plan, and what is wrong: read from the files, without asking anybody.
 
 `examine` looks, a `Report` is what was found and holds no secret, `as_text` and `as_json` word it.
 """
@@ -6,13 +6,14 @@
 import json
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from auth import voice
 from auth.authjson import API_KEY, AuthDocument
 from auth.credential import hold
 from auth.errors import SIGN_IN, AccountFileError, AuthError
+from auth.plans import Plan, Window
 from auth.sidecar import Memory
 from auth.store import CODEX_CLI, DEFAULT, AccountFile
 from auth.tokens import Validity
@@ -39,19 +40,22 @@ class Report:
     last_refresh: float | None = None
     not_writable: str | None = None
     memory: Memory = Memory()
+    limits: Plan | None = None
 
     @property
     def is_shared(self) -> bool:
         return self.name == CODEX_CLI
 
 
-async def examine(account: AccountFile, now: float) -> Report:
+async def examine(account: AccountFile, now: float, limits: Plan | None = None) -> Report:
+    """`limits` is what a proxy heard of the account's plan."""
     try:
         document = await account.read()
     except AuthError as error:
         problem = error.why if isinstance(error, AccountFileError) else error.what
         return Report(account.name, account.where, False, problem, error.remedy or _mend(account.name))
-    return _judge(account, document, await account.recall(), await account.probe_writable(), now)
+    report = _judge(account, document, await account.recall(), await account.probe_writable(), now)
+    return report if report.kind == API_KEY else replace(report, limits=limits)
 
 
 def _judge(account: AccountFile, document: AuthDocument, memory: Memory, not_writable: str | None, now: float) -> Report:
@@ -100,6 +104,7 @@ def _rows(report: Report, now: float) -> list[str]:
     rows = {
         "account": _account(report),
         "token": _token(report, now),
+        **_limits(report.limits, now),
         "file": voice.short(report.file),
         "shared": "with the Codex CLI: of two programs that refresh it, one is signed out" if report.is_shared else "",
         "problem": _dated(report.problem, memory.dead_since if report.dead else 0.0, now),
@@ -141,6 +146,20 @@ def _token(report: Report, now: float) -> str:
     return f"{text}, refreshed {voice.moment(report.last_refresh - now)}" if report.last_refresh else text
 
 
+def _limits(plan: Plan | None, now: float) -> dict[str, str]:
+    if plan is None:
+        return {}
+    heard = f"as of {voice.span(now - plan.heard_at)} ago"
+    rows = {window.name: f"{_left(window, now)}, {heard}" for window in plan.windows}
+    return rows | ({"credits": plan.credits} if plan.credits else {})
+
+
+def _left(window: Window, now: float) -> str:
+    """Once it has ended nobody knows the next one: it begins when the account is used again."""
+    left = f"{window.left(now):.0f} % left"
+    return f"{left}, begins anew {voice.moment(window.ends_at - now)}" if window.ends_at > now else left
+
+
 def _unsaved(memory: Memory, now: float) -> str:
     if not memory.unsaved_why:
         return ""
@@ -180,7 +199,22 @@ def _object(report: Report, now: float) -> dict[str, object]:
         "last_error": {"why": memory.last_error, "when": _moment(memory.last_error_at, now)} if memory.last_error else None,
         "writable": None if report.kind is None else report.not_writable is None,
         "not_writable": report.not_writable,
+        "limits": _limits_object(report.limits, now),
     }
+
+
+def _limits_object(plan: Plan | None, now: float) -> dict[str, object] | None:
+    if plan is None:
+        return None
+    windows = [
+        {
+            "name": window.name,
+            "left_percent": window.left(now),
+            "resets": _moment(window.ends_at, now) if window.ends_at > now else None,
+        }
+        for window in plan.windows
+    ]
+    return {"windows": windows, "credits": plan.credits or None, "heard": _moment(plan.heard_at, now)}
 
 
 def _moment(when: float | None, now: float) -> dict[str, object] | None:

@@ -26,9 +26,9 @@ Usage:
     python -m auth refresh [--account NAME]
     python -m auth logout  [--account NAME] [--keep-remote]
 
-login opens the browser; status shows who is signed in and for how long;
-refresh gets a new token now; logout forgets an account. `--help` after a
-command tells more about it.
+login opens the browser; status shows who is signed in, for how long, and what
+is left of the plan; refresh gets a new token now; logout forgets an account.
+`--help` after a command tells more about it.
 
 Accounts are kept in ~/.codex-mitm/accounts, one folder each, or below
 $CODEX_MITM_HOME. If there are none, the proxy uses the Codex CLI's sign-in in
@@ -40,6 +40,8 @@ Example:
     default
       account    ada@example.com, ChatGPT plus, id ...7c1e
       token      expires in 9 days, refreshed 20 min ago
+      5h         88 % left, begins anew in 2 h, as of 4 min ago
+      weekly     97 % left, begins anew in 5 days, as of 4 min ago
       file       ~/.codex-mitm/accounts/default/auth.json
     $ make run
 """

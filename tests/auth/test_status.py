@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from datetime import datetime
 from typing import Any
 
@@ -49,6 +50,7 @@ def test_the_same_as_json(program: Program) -> None:
             "last_error": None,
             "writable": True,
             "not_writable": None,
+            "limits": None,
         },
     )
     assert 9 * 86400 - 60 < expires["in_seconds"] <= 9 * 86400
@@ -197,3 +199,43 @@ def test_status_asks_nobody(program: Program) -> None:
 def test_a_terminal_that_knows_no_unicode(program: Program) -> None:
     program.place(program.fake.control.login("zoë@example.com"))
     assert "zo\\xeb@example.com" in program.run("status", env={"PYTHONIOENCODING": "ascii"}).out
+
+
+def remember(program: Program, **accounts: object) -> None:
+    """As a proxy does (addons/roster.py)."""
+    (program.home / ".codex-mitm/state.json").write_text(json.dumps({"version": 1, "accounts": accounts}))
+
+
+def quota(used: float, ahead: float) -> dict[str, Any]:
+    now = time.time()
+    window = {"minutes": 300, "used_percent": used, "resets_at": now + ahead, "heard_at": now - 200}
+    return {
+        "quota": {"heard_at": now - 200, "windows": {"5h": window}, "credits": {"has": True, "unlimited": False, "balance": "12.5"}}
+    }
+
+
+def test_what_is_left_of_the_plan(program: Program) -> None:
+    program.place(program.fake.control.login())
+    remember(program, default=quota(12.4, 7300))
+    assert "  5h         88 % left, begins anew in 2 h, as of 3 min ago\n  credits    12.5\n" in program.run("status").out
+    limits = status(program)[1][0]["limits"]
+    assert limits["windows"][0]["left_percent"] == 87.6 and 7000 < limits["windows"][0]["resets"]["in_seconds"] <= 7300
+
+
+def test_a_window_that_is_over_begins_anew(program: Program) -> None:
+    program.place(program.fake.control.login())
+    remember(program, default=quota(100, -10))
+    assert "  5h         100 % left, as of 3 min ago\n" in program.run("status").out
+
+
+def test_a_proxys_memory_that_cannot_be_read_is_none(program: Program) -> None:
+    program.place(program.fake.control.login())
+    for garbage in (
+        "",
+        "{",
+        "[]",
+        '{"accounts": []}',
+        '{"accounts": {"default": {"quota": {"windows": {"5h": 1}, "heard_at": "x"}}}}',
+    ):
+        (program.home / ".codex-mitm/state.json").write_text(garbage)
+        assert status(program)[1][0]["limits"] is None
