@@ -6,46 +6,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from mitmproxy.addonmanager import Loader
 from mitmproxy.test import taddons
 
-from addons import (
-    accounts,
-    catalog,
-    cli_discovery,
-    continuity,
-    gate,
-    inject,
-    kept,
-    local,
-    policy,
-    redact,
-    retry,
-    route,
-    serve,
-    streams,
-    translate,
-    upstream_errors,
-    websocket,
-)
+from addons import accounts, engine, gate, kept, retry, serve
 from addons.wire import errors
-from auth.outbound import Outbound
 from tests.proxy import ROOT, environment
 
 README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture
-def options() -> dict[str, Any]:
+def addons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What mitmproxy gets from the entry."""
+    monkeypatch.setenv("CODEX_MITM_HOME", str(tmp_path))  # what a proxy remembers is read when the accounts are made
+    from addons.codex_auth import addons
+
+    return list(addons)
+
+
+@pytest.fixture
+def options(addons: list[Any]) -> dict[str, Any]:
     with taddons.context() as tctx:
         before = set(tctx.options.keys())
-        known = accounts.CodexAccounts(Outbound())
-        rules = policy.CodexPolicy()
-        models = catalog.CodexCatalog(known, dict, lambda agent: httpx.AsyncClient())
-        translates = translate.CodexTranslate(models, rules, continuity.CodexContinuity())
-        tctx.master.addons.add(route.CodexRoute(lambda url: None), known, rules, translates)
-        tctx.master.addons.add(serve.CodexServe(None), websocket.CodexWebsocket())
+        for addon in addons:
+            if hasattr(addon, "load"):
+                addon.load(Loader(tctx.master))
         return {name: getattr(tctx.options, name) for name in tctx.options.keys() - before}
 
 
@@ -55,7 +42,7 @@ async def test_every_option_stands_there_with_its_default(options: dict[str, Any
 
 
 def shown(value: Any) -> str:
-    if value == []:
+    if value in ([], ""):
         return "(none)"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -104,6 +91,8 @@ def test_every_file_and_folder_it_names_exists() -> None:
 
 def test_every_error_code_of_ours_stands_there() -> None:
     ours = {code for _, code, _ in accounts.ANSWERS.values()} | {retry.STILL_REFUSED.code, retry.KEY_REFUSED.code}
+    ours |= {code for _, code in accounts.ABSENCES.values()}
+    ours |= {engine.no_answer("x", "idle").code, engine.no_answer("x", "refused").code, "no_account"}
     ours |= {retry.wrong_upstream("x").code, errors.kind_of(502)[1], "upstream_blocked", "invalid_json"}
     assert [code for code in ours if f"`{code}`" not in README] == []
     assert gate.WEBSOCKET_REFUSED.status == 426 and "426" in README
@@ -113,24 +102,9 @@ def test_how_much_is_kept_of_conversations_stands_there() -> None:
     assert f"The last {kept.MAX_TURNS} turns or {kept.MAX_BYTES >> 20} MiB are kept" in README
 
 
-def test_it_names_every_addon() -> None:
-    modules = (
-        accounts,
-        cli_discovery,
-        continuity,
-        gate,
-        inject,
-        local,
-        redact,
-        retry,
-        route,
-        streams,
-        translate,
-        upstream_errors,
-        websocket,
-    )
-    classes = {name for module in modules for name, value in vars(module).items() if name.startswith("Codex") and is_addon(value)}
-    assert classes == {name for name in classes if f"`{name}`" in README}
+def test_it_names_every_addon_that_sees_requests(addons: list[Any]) -> None:
+    names = {type(addon).__name__ for addon in addons if is_addon(addon)}
+    assert len(names) > 10 and [name for name in names if f"`{name}`" not in README] == []
 
 
 def is_addon(value: Any) -> bool:
