@@ -38,7 +38,7 @@ lint: .venv
 	$(VENV)/mypy --strict auth addons/wire
 	$(VENV)/mypy addons
 
-bench: .venv ## what translating a token costs, in microseconds
+bench: .venv ## what translating a token and a request costs
 	$(VENV)/python -m tests.bench.wire
 
 clean: ## remove what make has fetched

@@ -13,15 +13,11 @@ from addons.wire.chat_tools import check_choice_of_nothing, choice_of, function_
 from addons.wire.codex_body import NO_TIER, finish, fit_tier
 from addons.wire.ends import stops, token_limit
 from addons.wire.models import Resolved, model_name
-from addons.wire.parameters import Edits, Parameter, only, sift
+from addons.wire.parameters import CACHES, LOCKED, NOT_TAKEN, WHO, Edits, Parameter, only, sift
 from addons.wire.plan import Answering, BadRequest, Plan
 from addons.wire.refusals import NUMBER, expect, missing, require, wrong_value
 from addons.wire.shorten import NAME
 
-LOCKED = "the backend's sampling is fixed"
-NOT_TAKEN = "the backend does not take it"
-CACHES = "the backend caches by itself"
-WHO = "the backend knows whose plan it is, and takes no other word for it"
 NO_LOGPROBS = "the backend gives no logprobs"
 NO_AUDIO = "the backend neither hears nor speaks"
 

@@ -14,6 +14,12 @@ from addons.wire.refusals import expect, outside, wrong_value
 
 Treatment = Literal["forced", "kept", "mapped", "emulated", "dropped", "refused"]
 
+# Reasons that both APIs' tables give.
+LOCKED = "the backend's sampling is fixed"
+NOT_TAKEN = "the backend does not take it"
+CACHES = "the backend caches by itself"
+WHO = "the backend knows whose plan it is, and takes no other word for it"
+
 # Edits are put into a response header: of a name that the client made up, only what is harmless there, and not without end.
 MAX_NAME = 64
 MAX_UNKNOWN = 20

@@ -13,14 +13,9 @@ from addons.wire.echo import echo
 from addons.wire.ends import stops, token_limit
 from addons.wire.input_items import check_says_json, items_of
 from addons.wire.models import Resolved, model_name
-from addons.wire.parameters import Edits, Parameter, only, sift
+from addons.wire.parameters import CACHES, LOCKED, NOT_TAKEN, WHO, Edits, Parameter, only, sift
 from addons.wire.plan import Answering, BadRequest, Plan
 from addons.wire.refusals import NUMBER, expect, require
-
-LOCKED = "the backend's sampling is fixed"
-NOT_TAKEN = "the backend does not take it"
-CACHES = "the backend caches by itself"
-WHO = "the backend knows whose plan it is, and takes no other word for it"
 
 PARAMETERS: dict[str, Parameter] = {
     "model": Parameter("mapped", "aliases, effort suffixes and dates are resolved; other names go as they are"),
