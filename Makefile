@@ -27,10 +27,10 @@ demo: .venv ## offline tour: a fake OpenAI, the proxy, a sign-in, two answers
 	$(VENV)/python -m tests.demo $(ARGS)
 
 test: .venv .venv-clients/installed $(CLIENTS) lint ## everything
-	$(VENV)/python -m pytest --cov $(ARGS)
+	$(VENV)/python -m pytest --cov $(SPREAD) $(ARGS)
 
 quick: .venv ## the fast tests only
-	$(VENV)/python -m pytest -m "not slow" $(ARGS)
+	$(VENV)/python -m pytest -m "not slow" $(SPREAD) $(ARGS)
 
 lint: .venv
 	$(VENV)/ruff check --quiet .

@@ -19,6 +19,7 @@ PURE = [
     "addons/patience.py",
     "addons/pool/",
     "addons/kept.py",
+    "addons/slots.py",
     "addons/traffic/exchange.py",
     "addons/traffic/headers.py",
     "addons/traffic/remedies.py",

@@ -54,6 +54,14 @@ class EngineUser:
             if b"STOP" in data or b"LAST" in data:
                 seen.append(data)
                 engine.end_answer(flow, at_once=b"STOP" in data)
+            for mark, seconds in ((b"/", 0), (b"|", 1.4)):
+                if mark in data:
+                    data, _, rest = data.partition(mark)
+                    engine.pause(flow, seconds, rest)
+            if b"CUT" in data:
+                engine.cut_off(flow)
+            if b"WORDS" in data:
+                engine.fail_answer(flow, lambda: [b" and no more"])
             return [data] if data else []
 
         flow.response.stream = stage
@@ -70,6 +78,12 @@ class EngineUser:
             flow.metadata["again"] = True
             engine.put_on_the_wire(flow, {{"authorization": "Bearer CANARY-second"}})
             engine.resend(flow)
+        if flow.response.status_code == 418 and "half" in flow.request.path:
+            flow.response.raw_content = b"inst"
+            engine.cut_off(flow)
+
+    def error(self, flow):
+        print("error hook:", flow.error.msg, flush=True)
 
 addons = [EngineUser()]
 """
@@ -405,6 +419,116 @@ class TestAWatch:
                 for _ in range(2):
                     answer = client.get(f"{proxy.origin}/watched", timeout=10)
                     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "upstream_timeout")
+
+
+class TestAnAnswerThatAnAddonSpoils:
+    """`/` and `|` in what upstream says are pauses, of no time and of more than the script's idle deadline."""
+
+    @pytest.fixture
+    def says(self, server: RawServer) -> Callable[..., None]:
+        """All of it in one piece; an upstream that does not end waits for the proxy to hang up, and says so."""
+
+        def says(body: bytes, ends: bool = True) -> None:
+            def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+                while read_request(connection):
+                    connection.sendall(chunked(body, end=ends))
+                    if not ends:
+                        connection.settimeout(20)
+                        server.received.append(b"hung up" if connection.recv(1) == b"" else b"more")
+                        return
+                    server.received.append(b"finished")
+
+            server.behave = upstream
+
+        return says
+
+    def hung_up(self, server: RawServer) -> bool:
+        deadline = time.monotonic() + 10
+        while not server.received and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return server.received == [b"hung up"]
+
+    @pytest.mark.parametrize("path", ["watched", "watched/held"])
+    def test_what_is_behind_a_pause_waits_and_the_client_is_kept_alive(
+        self, path: str, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"one|two")
+        with httpx.Client() as client:
+            answers = [client.get(f"{proxy.origin}/{path}") for _ in range(2)]
+        for answer in answers:
+            assert answer.status_code == 200 and answer.text.replace("~", "") == "onetwo"
+            assert answer.text.startswith("one~~") and answer.text.endswith("~two")
+        assert server.connections_made == 1, "upstream had come to its end"
+
+    def test_a_pause_of_no_time_only_gives_back_what_was_not_looked_at(
+        self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"a/b/c/d")
+        with httpx.stream("GET", proxy.origin) as answer:
+            assert b"".join(answer.iter_raw()) == b"abcd"
+
+    def test_after_a_pause_upstream_has_its_own_time_again(
+        self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"one|two", ends=False)
+        text = httpx.get(f"{proxy.origin}/watched").text
+        assert text.replace("~", "") in ("onetwogave up: idle", "onetwogave up: total") and self.hung_up(server)
+
+    def test_the_deadline_for_all_of_it_holds_in_a_pause(
+        self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"one|two|three|four")
+        assert httpx.get(f"{proxy.origin}/watched").text.replace("~", "") == "onetwogave up: total"
+
+    def test_a_client_that_leaves_in_a_pause_takes_upstream_with_it(
+        self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"one|two", ends=False)
+        with httpx.stream("GET", proxy.origin) as answer:
+            assert next(answer.iter_raw()) == b"one"
+        assert self.hung_up(server)
+        assert "crashed" not in proxy.log() and "Traceback" not in proxy.log()
+
+    @pytest.mark.parametrize("ends", [True, False], ids=["upstream has ended", "upstream goes on"])
+    @pytest.mark.parametrize("path", ["free", "held", "watched/held"])
+    def test_a_connection_that_is_cut_off(
+        self, path: str, ends: bool, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"CUT/never", ends=ends)
+        got = b""
+        with pytest.raises(httpx.RemoteProtocolError), httpx.stream("GET", f"{proxy.origin}/{path}") as answer:
+            for piece in answer.iter_raw():
+                got += piece
+        assert got == b"CUT" and (ends or self.hung_up(server))
+        proxy.wait_for_log("error hook: cut off on purpose")
+
+    @pytest.mark.parametrize("ends", [True, False], ids=["upstream has ended", "upstream goes on"])
+    def test_an_answer_that_is_failed_has_last_words(
+        self, ends: bool, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"WORDS/never", ends=ends)
+        with httpx.Client() as client:
+            assert [client.get(f"{proxy.origin}/held").text for _ in range(2 if ends else 1)] == ["WORDS and no more"] * (1 + ends)
+        assert ends or self.hung_up(server)
+
+    @pytest.mark.parametrize(("last", "text"), [(b"STOP", "STOP"), (b"WORDS", "WORDS and no more")])
+    def test_a_pause_comes_before_the_end(
+        self, last: bytes, text: str, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(last + b"|never", ends=False)
+        answer = httpx.get(f"{proxy.origin}/watched").text
+        assert answer.replace("~", "") == text and answer.startswith(last.decode() + "~")
+
+    def test_an_answer_that_did_not_stream_is_cut_off(
+        self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"FAIL")
+        got = b""
+        with pytest.raises(httpx.RemoteProtocolError), httpx.stream("GET", f"{proxy.origin}/held/half") as answer:
+            for piece in answer.iter_raw():
+                got += piece
+        assert (answer.status_code, answer.headers["content-length"], got) == (418, "7", b"inst")
+        assert "crashed" not in proxy.log() and "Traceback" not in proxy.log()
 
 
 LIMIT = 1024 * 1024

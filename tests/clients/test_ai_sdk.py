@@ -104,11 +104,13 @@ def test_a_conversation_that_reasons_and_calls(model: str, stored: bool, sdk: Pr
     assert len(sent) == 3 and len({body["prompt_cache_key"] for body in sent}) == 1
 
 
+# So that the proxy tells the client at once, instead of trying again itself.
+LATER = {"retry-after": "60"}
 EARLY: dict[str, tuple[dict[str, Any], int, str | None]] = {
     "a refusal": ({"status": 400, "body": {"detail": "no"}}, 400, None),
-    "a limit": ({"status": 429, "body": {"detail": "slow down"}}, 429, "rate_limit_exceeded"),
+    "a limit": ({"status": 429, "body": {"detail": "slow down"}, "headers": LATER}, 429, "rate_limit_exceeded"),
     "a challenge": ({"html": 403}, 403, "upstream_blocked"),
-    "an outage": ({"status": 503, "body": "x"}, 503, "server_is_overloaded"),
+    "an outage": ({"status": 503, "body": "x", "headers": LATER}, 503, "server_is_overloaded"),
     "a break before the first word": ({"cut_after_bytes": 700, "how": "rst"}, 502, "upstream_stream_incomplete"),
 }
 
@@ -119,7 +121,7 @@ EARLY: dict[str, tuple[dict[str, Any], int, str | None]] = {
 def test_an_early_failure_keeps_its_status_and_code(
     fault: dict[str, Any], status: int, code: str | None, of: str, way: str, sdk: Program, control: Control
 ) -> None:
-    control.fault("responses", fault)
+    control.fault("responses", fault, times=None)
     failure = sdk.failed(of, way, **question("hello"))
     assert (failure.kind, failure.status, failure.code) == ("APICallError", status, code)
     assert failure.request_id

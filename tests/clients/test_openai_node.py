@@ -123,11 +123,13 @@ def test_models(sdk: Program) -> None:
     assert (missing.kind, missing.status, missing.code) == ("NotFoundError", 404, "model_not_found")
 
 
+# So that the proxy tells the client at once, instead of trying again itself.
+LATER = {"retry-after": "60"}
 EARLY: dict[str, tuple[dict[str, Any], str, int, str | None]] = {
     "a refusal": ({"status": 400, "body": {"detail": "no"}}, "BadRequestError", 400, None),
-    "a limit": ({"status": 429, "body": {"detail": "slow down"}}, "RateLimitError", 429, "rate_limit_exceeded"),
+    "a limit": ({"status": 429, "body": {"detail": "slow down"}, "headers": LATER}, "RateLimitError", 429, "rate_limit_exceeded"),
     "a challenge": ({"html": 403}, "PermissionDeniedError", 403, "upstream_blocked"),
-    "an outage": ({"status": 503, "body": "x"}, "InternalServerError", 503, "server_is_overloaded"),
+    "an outage": ({"status": 503, "body": "x", "headers": LATER}, "InternalServerError", 503, "server_is_overloaded"),
     "a break before the first word": (
         {"cut_after_bytes": 700, "how": "rst"},
         "InternalServerError",
@@ -143,7 +145,7 @@ EARLY: dict[str, tuple[dict[str, Any], str, int, str | None]] = {
 def test_an_early_failure_is_the_sdks_own_error(
     fault: dict[str, Any], kind: str, status: int, code: str | None, of: str, way: str, sdk: Program, control: Control
 ) -> None:
-    control.fault("responses", fault)
+    control.fault("responses", fault, times=None)
     failure = sdk.failed(of, way, ask=ASK[of]("hello"))
     assert (failure.kind, failure.status, failure.code) == (kind, status, code)
     assert failure.request_id

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -26,6 +27,7 @@ ASK_TOOL = 'call weather {"city":"Berlin"}'
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
+ACCOUNT = ".codex-mitm/accounts/default/auth.json"
 FORTY_WORDS: Any = [{"role": "user", "content": "say 40 words"}]
 
 
@@ -40,9 +42,13 @@ def fake() -> Iterator[FakeOpenAI]:
 
 
 @pytest.fixture(scope="module")
-def proxy(fake: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
-    home = tmp_path_factory.mktemp("sdk")
-    write_account(home / ".codex-mitm/accounts/default/auth.json", fake.control.login())
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sdk")
+
+
+@pytest.fixture(scope="module")
+def proxy(fake: FakeOpenAI, home: Path) -> Iterator[RunningProxy]:
+    write_account(home / ACCOUNT, fake.control.login())
     with running_proxy(home, options_for(fake)) as proxy:
         yield proxy
 
@@ -208,20 +214,23 @@ def test_models(client: openai.OpenAI) -> None:
         client.models.retrieve("nonsense")
 
 
+# So that the proxy tells the client at once, instead of trying again itself.
+LATER = {"retry-after": "60"}
 FAILURES: dict[str, tuple[dict[str, Any], type[openai.APIStatusError]]] = {
     "a refusal": ({"status": 400, "body": {"detail": "no"}}, openai.BadRequestError),
-    "a limit": ({"status": 429, "body": {"detail": "slow down"}}, openai.RateLimitError),
+    "a limit": ({"status": 429, "body": {"detail": "slow down"}, "headers": LATER}, openai.RateLimitError),
     "a challenge": ({"html": 403}, openai.PermissionDeniedError),
-    "an outage": ({"status": 503, "body": "x"}, openai.InternalServerError),
+    "an outage": ({"status": 503, "body": "x", "headers": LATER}, openai.InternalServerError),
     "a break before the first word": ({"cut_after_bytes": 700, "how": "rst"}, openai.InternalServerError),
 }
 
 
 @pytest.mark.parametrize(("fault", "expected"), FAILURES.values(), ids=FAILURES)
 def test_failures_are_the_sdks_own_errors(
-    fault: dict[str, Any], expected: type[openai.APIStatusError], client: openai.OpenAI, control: Control
+    fault: dict[str, Any], expected: type[openai.APIStatusError], client: openai.OpenAI, control: Control, home: Path
 ) -> None:
-    control.fault("responses", fault)
+    write_account(home / ACCOUNT, control.login(f"{expected.__name__}@example.com"))  # of whom nothing bad is known
+    control.fault("responses", fault, times=None)
     with pytest.raises(expected) as raised:
         client.chat.completions.create(model="gpt-5.5", messages=[{"role": "user", "content": "hello"}])
     assert raised.value.request_id
