@@ -48,6 +48,8 @@ class CodexServe:
         self.listening: asyncio.Task[None] | None = None
 
     def load(self, loader: Loader) -> None:
+        # A line for each look at models and plans is of no use to anybody; what goes wrong there is told by whoever asked.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         loader.add_option(
             "codex_mode",
             str,

@@ -141,6 +141,7 @@ def test_what_is_left_of_each_plan_is_told(two: RunningProxy, control: Control) 
     assert left == {"5h": 70, "weekly": 40}
     for secret in control.tokens():
         assert secret not in json.dumps(found)
+    assert "HTTP Request" not in two.log(), "looking it up is nothing to tell"
 
 
 def test_what_is_known_survives_a_restart(openai: FakeOpenAI, folder: Path, control: Control) -> None:
