@@ -7,11 +7,8 @@ Mounts a small disk on FOLDER with the auth.json that comes on stdin, does what 
 import asyncio
 import json
 import logging
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,37 +18,16 @@ from auth.outbound import Outbound
 from auth.sidecar import Memory
 from auth.source import TokenSource
 from auth.store import AccountFile
+from tests.smalldisk import SmallDisk
 
 
-class Disk:
+class Disk(SmallDisk):
     """Sixteen pages, of which an account takes three."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder, "64k")
         self.account = AccountFile(folder / "auth.json")
-        self._mount("-t", "tmpfs", "-o", "size=64k", "tmpfs")
         self.account.path.write_bytes(sys.stdin.buffer.read())
-
-    @contextmanager
-    def full(self) -> Iterator[None]:
-        filler = self.folder / "filler"
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(1024))
-            except OSError:
-                pass
-        yield
-        filler.unlink()
-
-    @contextmanager
-    def read_only(self) -> Iterator[None]:
-        self._mount("-o", "remount,ro")
-        yield
-        self._mount("-o", "remount,rw")
-
-    def _mount(self, *how: str) -> None:
-        subprocess.run(["mount", *how, str(self.folder)], check=True)
 
     def report(self) -> dict[str, Any]:
         fields = json.loads(self.account.path.read_bytes())

@@ -8,8 +8,8 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +19,15 @@ from addons.traffic.schema import open_to_read
 from addons.traffic.writer import Recorder
 from tests.addons.traffic.calls import NOON, WAIT, call, record
 from tests.auth.program import wait_until
+from tests.smalldisk import SmallDisk
 
 QUEUE = 4
 
 
-class Disk:
+class Disk(SmallDisk):
     def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / "traffic.db"
-        self._mount("-t", "tmpfs", "-o", "size=512k", "tmpfs")
-
-    @contextmanager
-    def full(self) -> Iterator[None]:
-        filler = self.folder / "filler"
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(1024))
-            except OSError:
-                pass
-        yield
-        filler.unlink()
-
-    @contextmanager
-    def read_only(self) -> Iterator[None]:
-        self._mount("-o", "remount,ro")
-        yield
-        self._mount("-o", "remount,rw")
-
-    def _mount(self, *how: str) -> None:
-        subprocess.run(["mount", *how, str(self.folder)], check=True)
+        super().__init__(folder, "512k")
+        self.path = folder / "traffic.db"
 
 
 def large(number: int) -> Any:
