@@ -1,8 +1,6 @@
 """A rotated token that cannot be saved, on a real full disk and a real read-only mount; disks.py has the scenarios."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +11,7 @@ import pytest
 
 from tests.auth.minting import ROOT
 from tests.fakes.openai import FakeOpenAI
+from tests.needs import need_mounts
 
 EXPIRED = {"lifetime": 3600, "issued_ago": 7200}
 STALE = {"lifetime": 3600, "issued_ago": 3500}
@@ -20,16 +19,9 @@ STALE = {"lifetime": 3600, "issued_ago": 3500}
 type Play = Callable[..., tuple[list[dict[str, Any]], str]]
 
 
-def can_mount() -> bool:
-    unshare = shutil.which("unshare")
-    return unshare is not None and subprocess.run([unshare, "-rm", "true"], capture_output=True).returncode == 0
-
-
 @pytest.fixture(scope="module")
 def mounts() -> None:
-    if not can_mount():
-        assert os.environ.get("CI") != "true", "CI must be able to mount: unshare -rm"
-        pytest.skip("unshare -rm is not permitted here")
+    need_mounts()
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Clients meet the same fake OpenAI, and the same proxy before it, as the other end-to-end tests."""
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import account, control, home, openai, proxy, shared_proxy
+from tests.needs import missing
 from tests.proxy import BIN, ROOT
 
 __all__ = ["account", "control", "home", "openai", "proxy", "shared_proxy"]
@@ -17,9 +17,7 @@ def js() -> Path:
     """The folder of the JavaScript clients, with what they need: node, and the packages that `make test` puts there."""
     folder = Path(__file__).parent / "js"
     if not shutil.which("node") or not (folder / "node_modules" / ".package-lock.json").exists():
-        if os.environ.get("CI"):
-            pytest.fail("node is missing, or the JavaScript clients are not installed")
-        pytest.skip("needs node, and npm, with which make test installs the JavaScript clients")
+        missing("needs node, and npm, with which make test installs the JavaScript clients")
     return folder
 
 
@@ -28,7 +26,5 @@ def clients() -> Path:
     """The programs of Python clients that cannot live beside mitmproxy, which holds typing-extensions back under Python 3.12."""
     programs = ROOT / ".venv-clients" / BIN.name
     if not (programs / "nanobot").exists() and not (programs / "nanobot.exe").exists():
-        if os.environ.get("CI"):
-            pytest.fail("the Python clients are not installed: make .venv-clients/installed")
-        pytest.skip("needs the Python clients, which make test installs")
+        missing("needs the Python clients, which make test installs (.venv-clients)")
     return programs

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
+from tests.needs import need_mounts
 from tests.proxy import RunningProxy, running_proxy
 
 
@@ -75,7 +75,4 @@ def proxy(shared_proxy: RunningProxy, control: Control, account: Path) -> Runnin
 
 @pytest.fixture
 def needs_unshare() -> None:
-    """For disks that are full or read-only: a mount namespace of one's own, which needs no root."""
-    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
-        assert not os.environ.get("CI"), "unshare (util-linux) is missing or not permitted"
-        pytest.skip("needs unshare (util-linux) and user namespaces")
+    need_mounts()

@@ -1,7 +1,6 @@
 """What is recorded on a real full disk and a real read-only mount; disks.py has the scenarios."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +10,13 @@ import pytest
 
 from tests.addons.traffic.calls import call
 from tests.addons.traffic.disks import QUEUE, SCENARIOS
-from tests.auth.test_full_disk import can_mount
+from tests.needs import need_mounts
 from tests.proxy import ROOT
 
 
 @pytest.fixture(scope="module")
 def mounts() -> None:
-    if not can_mount():
-        assert os.environ.get("CI") != "true", "CI must be able to mount: unshare -rm"
-        pytest.skip("unshare -rm is not permitted here")
+    need_mounts()
 
 
 def play(scenario: str, folder: Path) -> tuple[dict[str, Any], str]:
