@@ -7,7 +7,12 @@
     hold_head(flow, ...)          an answer that streams keeps its head back until its first byte comes out of the stages
     answer_instead(flow, ...)     meanwhile: another answer takes its place, with its own status
     end_answer(flow, ...)         the client has what it asked for: end its body here, and stop upstream
+    fail_answer(flow, ...)        the same with last words
+    cut_off(flow)                 the same without an end: the client's connection is broken off
+    pause(flow, ...)              what upstream says waits for a while
+    in_pieces(flow, ...)          what it says at once is not looked at at once
     body_was_too_large(flow)      `body_size_limit`, kept in memory and answered politely
+    head_begun(client)            since when a request head has been coming in
     (always)                      JSON instead of HTML for what mitmproxy refuses by itself, and no request bytes in its log
 
 Written against mitmproxy 12.2, HTTP/1.1 on both sides (`serve.py` sets `http2` to false). `install()` compares every function
@@ -22,6 +27,7 @@ from mitmproxy.proxy.layers.http import HttpStream, _http1
 
 from addons.engine import body_limit, connection, originals, refusals, stream
 from addons.engine.body_limit import body_was_too_large
+from addons.engine.connection import head_begun
 from addons.engine.course import (
     HELD_AT_MOST,
     Cause,
@@ -30,15 +36,20 @@ from addons.engine.course import (
     Watch,
     answer_instead,
     client_has_its_head,
+    cut_off,
     end_answer,
+    fail_answer,
     failure_of,
     head_is_held,
     hold_head,
+    in_pieces,
     is_resending,
+    pause,
     resend,
     was_sent,
     watch,
 )
+from addons.engine.on_flow import OnFlow
 from addons.engine.refusals import error_response, json_response, no_answer
 from addons.engine.secret_headers import hand_over, is_on_the_wire, put_on_the_wire, take_off_the_wire
 
@@ -48,21 +59,27 @@ __all__ = [
     "EngineMismatch",
     "Lapse",
     "Limits",
+    "OnFlow",
     "Watch",
     "answer_instead",
     "body_was_too_large",
     "client_has_its_head",
+    "cut_off",
     "end_answer",
     "error_response",
+    "fail_answer",
     "failure_of",
     "hand_over",
+    "head_begun",
     "head_is_held",
     "hold_head",
+    "in_pieces",
     "install",
     "is_on_the_wire",
     "is_resending",
     "json_response",
     "no_answer",
+    "pause",
     "put_on_the_wire",
     "resend",
     "take_off_the_wire",

@@ -16,6 +16,7 @@ from mitmproxy.utils import human
 HOPELESS_BODY = 4
 
 _discarded: WeakKeyDictionary[http.HTTPFlow, int] = WeakKeyDictionary()
+_passed_over: WeakKeyDictionary[http.HTTPFlow, int] = WeakKeyDictionary()
 
 
 def body_was_too_large(flow: http.HTTPFlow) -> bool:
@@ -26,6 +27,10 @@ def body_was_too_large(flow: http.HTTPFlow) -> bool:
 def check_body_size(self: HttpStream, request: bool) -> Generator[Any, Any, bool]:
     # An answer is not measured: it streams, or is a refusal of a few hundred bytes.
     limit = human.parse_size(self.context.options.body_size_limit)
+    if request and self.flow.response:  # refused at its head: nothing of its body is kept
+        seen = _passed_over[self.flow] = _passed_over.get(self.flow, 0) + len(self.request_body_buf)
+        self.request_body_buf.clear()
+        return limit is not None and seen > limit and (yield from _cut_off(self))
     if not request or limit is None:
         return False
     seen = _discarded.get(self.flow, 0) + len(self.request_body_buf)

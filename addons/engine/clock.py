@@ -4,7 +4,7 @@ from typing import Literal
 
 from addons.engine.course import HELD_AT_MOST, Course, Lapse
 
-Due = Literal["end", "release", "alive"] | Lapse
+Due = Literal["end", "release", "alive", "resume"] | Lapse
 
 
 def agenda(course: Course) -> list[tuple[float, Due]]:
@@ -17,10 +17,12 @@ def agenda(course: Course) -> list[tuple[float, Due]]:
         moments.append((course.began + limits.total, "total"))
         if course.heard is None:
             moments.append((course.asked + limits.first_byte, "first_byte"))
-        else:
+        elif course.paused_until is None:
             moments.append((course.heard + limits.idle, "idle"))
         if course.told is not None:
             moments.append((course.told + limits.keepalive, "alive"))
+    if course.paused_until is not None:
+        moments.append((course.paused_until, "resume"))
     if course.held and course.release:
         moments.append((course.held_since + HELD_AT_MOST, "release"))
     return moments

@@ -1,13 +1,14 @@
 """What the engine knows of one exchange beside its flow, and the ways in which an addon steers it."""
 
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from mitmproxy import http
 
+from addons.engine.on_flow import OnFlow
 from addons.wire.verdict import Broken
 
 # Seconds between the last event of an answer and the end of upstream's body. The same packet, as a rule; a client that reads to
@@ -70,6 +71,14 @@ class Course:
     end_in: float | None = None
     """Said by a stage: this was the last for the client. Upstream has so many seconds to come to its own end."""
     end_at: float | None = None
+    last_words: Callable[[], list[bytes] | None] | None = None
+    """Said by a stage: upstream is stopped here, and this is how the client's body ends; None breaks its connection off."""
+    pause: float | None = None
+    """Said by a stage: for so many seconds nothing more of upstream's is looked at."""
+    paused_until: float | None = None
+    backlog: deque[Any] = field(default_factory=deque)
+    """Upstream's events that were not looked at yet."""
+    split: Callable[[bytes], list[bytes]] | None = None
     stopped: bool = False
     told: float | None = None
     """The latest byte to the client; None as long as it has no head."""
@@ -77,10 +86,12 @@ class Course:
     def begin_attempt(self, now: float) -> None:
         self.asked, self.began = now, self.began or now
         self.failure = self.heard = self.release = self.instead = self.end_in = self.end_at = None
+        self.last_words = self.pause = self.paused_until = self.split = None
+        self.backlog.clear()
         self.knows_the_end = self.held = self.stopped = False
 
 
-_courses: WeakKeyDictionary[http.HTTPFlow, Course] = WeakKeyDictionary()
+_courses: OnFlow[Course] = OnFlow("course")
 
 
 def course_of(flow: http.HTTPFlow) -> Course:
@@ -151,3 +162,32 @@ def end_answer(flow: http.HTTPFlow, *, at_once: bool) -> None:
     Not `at_once`, upstream has a moment to come to its own end, so that its connection can be used again.
     """
     course_of(flow).end_in = 0.0 if at_once else UPSTREAMS_END
+
+
+def fail_answer(flow: http.HTTPFlow, last_words: Callable[[], list[bytes] | None]) -> None:
+    """From a stage: behind what it returns now come these words, asked for then, and upstream is stopped."""
+    course_of(flow).last_words = last_words
+
+
+def cut_off(flow: http.HTTPFlow) -> None:
+    """From a stage: behind what it returns now the client's connection is broken off, and upstream is stopped.
+
+    From a `response` hook, for an answer that did not stream: its body, if it has one, is the last that the client gets.
+    """
+    course_of(flow).last_words = lambda: None
+
+
+def pause(flow: http.HTTPFlow, seconds: float) -> None:
+    """From a stage: behind what it returns now, the answer stands still. What the same stage or another one says about its end
+    holds afterwards. Keep-alives go out meanwhile, and the `idle` deadline does not run: the silence is not upstream's.
+
+    Said twice, the seconds add up.
+    """
+    course = course_of(flow)
+    course.pause = (course.pause or 0.0) + seconds
+
+
+def in_pieces(flow: http.HTTPFlow, split: Callable[[bytes], list[bytes]]) -> None:
+    """From `responseheaders`: what upstream sends in one packet comes to the stages in these pieces, one after another, so that a
+    pause or an end can be between them."""
+    course_of(flow).split = split

@@ -47,6 +47,8 @@ def malformed(status: int, message: str = "") -> bytes:
     # mitmproxy's message for a malformed request quotes the line, which may be the one with the client's key.
     if status == 400:
         message = "the request is not valid HTTP"
+    elif status == 431:
+        message = "the head of the request is larger than any client needs"
     elif status == 413:
         message = "the request body is over the limit of this proxy (option body_size_limit)"
     else:

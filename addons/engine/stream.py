@@ -76,6 +76,9 @@ def send_response(self: HttpStream, already_streamed: bool = False) -> Commands:
             course.resend = False
             steps.close()
             return (yield from _send_again(self))
+        if course.last_words and _is_of_the_body(command):  # said in the hook, of an answer that did not stream
+            steps.close()
+            return (yield from _break_off(self, CUT_OFF))
 
 
 def _send_again(self: HttpStream) -> Commands:
@@ -191,7 +194,8 @@ def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
         course.heard = now
     steps: Generator[Any, Any, None] = original(HttpStream, "state_stream_response_body")(self, event)
     for command in steps:
-        if course.instead:  # said by the stage, which has just run
+        # Said by the stage, which has just run. At the end of upstream's body, what it returned still goes out before last words.
+        if course.instead or (course.last_words and not _is_of_the_body(command)):
             steps.close()
             break
         if course.held:
@@ -203,12 +207,48 @@ def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
         if not isinstance(event, ResponseEndOfMessage):
             yield from _stop_upstream(self)
         yield from self.send_response()
-    elif course.end_in is not None and not isinstance(event, ResponseEndOfMessage):
-        if course.end_in:
-            course.end_at, course.end_in = now + course.end_in, None
-            yield from _set_timer(self, course)
-        else:
-            yield from _end_here(self)
+    elif isinstance(event, ResponseEndOfMessage):
+        if course.last_words:
+            yield from _conclude(self, course)
+    elif course.pause:
+        course.paused_until, course.pause = time.monotonic() + course.pause, None
+        yield from _set_timer(self, course)
+    else:
+        yield from _conclude(self, course)
+
+
+def _is_of_the_body(command: commands.Command) -> bool:
+    return isinstance(command, SendHttp) and isinstance(command.event, ResponseData)
+
+
+def _conclude(self: HttpStream, course: Course) -> Commands:
+    """If the stages have said that this is the end."""
+    if course.last_words:
+        yield from _end_with(self, course, course.last_words(), CUT_OFF)
+    elif course.end_in:
+        course.end_at, course.end_in = time.monotonic() + course.end_in, None
+        yield from _set_timer(self, course)
+    elif course.end_in is not None:
+        yield from _end_here(self)
+
+
+# What `flow.error` says of an answer that an addon has broken off.
+CUT_OFF = "cut off on purpose"
+
+
+def _end_with(self: HttpStream, course: Course, last_words: list[bytes] | None, why: str) -> Commands:
+    course.last_words = None
+    if last_words is None:
+        yield from _break_off(self, why)
+        yield from _stop_upstream(self)
+    else:
+        yield from _tell(self, course, last_words)
+        yield from _end_here(self)
+
+
+def _break_off(self: HttpStream, why: str) -> Commands:
+    """KILL is the one code that never makes mitmproxy write an answer before it closes."""
+    yield from original(HttpStream, "handle_protocol_error")(self, ResponseProtocolError(self.stream_id, why, ErrorCode.KILL))
 
 
 def _end_here(self: HttpStream) -> Commands:
@@ -218,9 +258,13 @@ def _end_here(self: HttpStream) -> Commands:
 
 
 def _stop_upstream(self: HttpStream) -> Commands:
+    course = course_of(self.flow)
     self.server_state = self.state_done
-    course_of(self.flow).stopped = True
-    yield from _hang_up(self)
+    course.stopped = True
+    has_ended = any(isinstance(event, ResponseEndOfMessage) for event in course.backlog)
+    course.backlog.clear()
+    if not has_ended:
+        yield from _hang_up(self)
 
 
 def _hang_up(self: HttpStream) -> Commands:
@@ -236,14 +280,25 @@ def handle_event(self: HttpStream, event: Any) -> Commands:
         yield from _on_timer(self, event)
     elif isinstance(event, OF_UPSTREAM):
         course = course_of(self.flow)
-        if course.stopped:
-            return
+        if course.split and isinstance(event, ResponseData):
+            course.backlog.extend(ResponseData(self.stream_id, piece) for piece in course.split(event.data) if piece)
+        else:
+            course.backlog.append(event)
+        yield from _hear_upstream(self, course)
+    else:
+        yield from original(HttpStream, "_handle_event")(self, event)
+
+
+def _hear_upstream(self: HttpStream, course: Course) -> Commands:
+    """What it has said, in order, as far as it may be looked at now."""
+    while course.backlog and course.paused_until is None and not course.stopped:
+        event = course.backlog.popleft()
         if isinstance(event, ResponseProtocolError) and _breaks_off(self, course):
             yield from _hang_up(self)
             event = ResponseEndOfMessage(self.stream_id)
         yield from original(HttpStream, "_handle_event")(self, event)
-    else:
-        yield from original(HttpStream, "_handle_event")(self, event)
+    if course.stopped:
+        course.backlog.clear()
 
 
 def _breaks_off(self: HttpStream, course: Course) -> bool:
@@ -301,6 +356,11 @@ def _see_to(self: HttpStream, course: Course) -> Commands:
         release = course.release
         yield from _send_head(self, course)
         yield from _tell(self, course, release() if release else [])
+    elif what == "resume":
+        # As if upstream had just spoken: the silence was not its own.
+        course.paused_until, course.heard = None, time.monotonic()
+        yield from _conclude(self, course)
+        yield from _hear_upstream(self, course)
     elif what == "alive":
         assert course.watch
         yield from _tell(self, course, course.watch.say_alive())
@@ -320,15 +380,7 @@ def _give_up(self: HttpStream, course: Course, lapse: Lapse) -> Commands:
         yield from _stop_upstream(self)
         yield from _answer_for_upstream(self, lapse)
         return
-    last_words = course.watch.give_up(lapse)
-    if last_words is None:
-        yield from original(HttpStream, "handle_protocol_error")(
-            self, ResponseProtocolError(self.stream_id, f"the upstream's time is up ({lapse})", ErrorCode.GENERIC_SERVER_ERROR)
-        )
-        yield from _stop_upstream(self)
-    else:
-        yield from _tell(self, course, last_words)
-        yield from _end_here(self)
+    yield from _end_with(self, course, course.watch.give_up(lapse), f"the upstream's time is up ({lapse})")
 
 
 class Connecting(layer.Layer):

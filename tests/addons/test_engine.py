@@ -19,7 +19,7 @@ from tests.rawserver import Behaviour, RawServer, raw_server, read_request, resp
 
 # An addon that uses the engine and nothing else of the suite.
 SCRIPT = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
+import re, sys; sys.path.insert(0, {str(ROOT)!r})
 from addons import engine
 from mitmproxy import http
 engine.install()
@@ -54,10 +54,12 @@ class EngineUser:
             if b"STOP" in data or b"LAST" in data:
                 seen.append(data)
                 engine.end_answer(flow, at_once=b"STOP" in data)
-            for mark, seconds in ((b"/", 0), (b"|", 1.4)):
-                if mark in data:
-                    data, _, rest = data.partition(mark)
-                    engine.pause(flow, seconds, rest)
+            if not data and "late" in flow.request.path:
+                engine.cut_off(flow)
+                return [b"at the end"]
+            if data.endswith(b"|"):
+                engine.pause(flow, 1.4)
+            data = data.rstrip(b"/|")
             if b"CUT" in data:
                 engine.cut_off(flow)
             if b"WORDS" in data:
@@ -65,6 +67,7 @@ class EngineUser:
             return [data] if data else []
 
         flow.response.stream = stage
+        engine.in_pieces(flow, lambda data: re.split(rb"(?<=[/|])", data))
 
     def response(self, flow):
         failure = engine.failure_of(flow)
@@ -422,7 +425,7 @@ class TestAWatch:
 
 
 class TestAnAnswerThatAnAddonSpoils:
-    """`/` and `|` in what upstream says are pauses, of no time and of more than the script's idle deadline."""
+    """What upstream says comes to the stage in pieces that end with `/` or `|`; `|` is a pause of more than the idle deadline."""
 
     @pytest.fixture
     def says(self, server: RawServer) -> Callable[..., None]:
@@ -436,7 +439,6 @@ class TestAnAnswerThatAnAddonSpoils:
                         connection.settimeout(20)
                         server.received.append(b"hung up" if connection.recv(1) == b"" else b"more")
                         return
-                    server.received.append(b"finished")
 
             server.behave = upstream
 
@@ -460,19 +462,21 @@ class TestAnAnswerThatAnAddonSpoils:
             assert answer.text.startswith("one~~") and answer.text.endswith("~two")
         assert server.connections_made == 1, "upstream had come to its end"
 
-    def test_a_pause_of_no_time_only_gives_back_what_was_not_looked_at(
+    def test_one_packet_comes_in_pieces_and_none_is_looked_at_behind_the_end(
         self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
     ) -> None:
-        says(b"a/b/c/d")
-        with httpx.stream("GET", proxy.origin) as answer:
-            assert b"".join(answer.iter_raw()) == b"abcd"
+        says(b"a/b/STOP/c/FAIL")
+        assert httpx.get(f"{proxy.origin}/held").text == "abSTOP"
 
-    def test_after_a_pause_upstream_has_its_own_time_again(
-        self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
-    ) -> None:
-        says(b"one|two", ends=False)
-        text = httpx.get(f"{proxy.origin}/watched").text
-        assert text.replace("~", "") in ("onetwogave up: idle", "onetwogave up: total") and self.hung_up(server)
+    def test_after_a_pause_upstream_has_its_own_time_again(self, proxy: RunningProxy, server: RawServer) -> None:
+        def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
+            read_request(connection)
+            connection.sendall(chunked(b"one|", end=False))
+            time.sleep(1.7)
+            connection.sendall(b"3\r\ntwo\r\n0\r\n\r\n")
+
+        server.behave = upstream
+        assert httpx.get(f"{proxy.origin}/watched").text.replace("~", "") == "onetwo"
 
     def test_the_deadline_for_all_of_it_holds_in_a_pause(
         self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
@@ -502,6 +506,16 @@ class TestAnAnswerThatAnAddonSpoils:
         assert got == b"CUT" and (ends or self.hung_up(server))
         proxy.wait_for_log("error hook: cut off on purpose")
 
+    def test_a_connection_that_is_cut_off_at_the_very_end(
+        self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        says(b"all, ")
+        got = b""
+        with pytest.raises(httpx.RemoteProtocolError), httpx.stream("GET", f"{proxy.origin}/late") as answer:
+            for piece in answer.iter_raw():
+                got += piece
+        assert got == b"all, at the end"
+
     @pytest.mark.parametrize("ends", [True, False], ids=["upstream has ended", "upstream goes on"])
     def test_an_answer_that_is_failed_has_last_words(
         self, ends: bool, says: Callable[..., None], proxy: RunningProxy, server: RawServer
@@ -515,9 +529,12 @@ class TestAnAnswerThatAnAddonSpoils:
     def test_a_pause_comes_before_the_end(
         self, last: bytes, text: str, says: Callable[..., None], proxy: RunningProxy, server: RawServer
     ) -> None:
-        says(last + b"|never", ends=False)
-        answer = httpx.get(f"{proxy.origin}/watched").text
-        assert answer.replace("~", "") == text and answer.startswith(last.decode() + "~")
+        says(last + b"|never")
+        with httpx.Client() as client:
+            for _ in range(2):
+                answer = client.get(f"{proxy.origin}/watched").text
+                assert answer.replace("~", "") == text and answer.startswith(last.decode() + "~")
+        assert server.connections_made == 1, "upstream had come to its end meanwhile"
 
     def test_an_answer_that_did_not_stream_is_cut_off(
         self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
