@@ -18,7 +18,7 @@ run: .venv ## serve on http://127.0.0.1:9090/v1
 	$(VENV)/mitmdump -s addons/codex_auth.py $(ARGS)
 
 web: .venv ## the same in mitmweb: watch the traffic in the browser
-	$(VENV)/mitmweb -s addons/codex_auth.py $(ARGS)
+	$(VENV)/mitmweb -s addons/codex_auth.py --set codex_traffic_bodies=true $(ARGS)
 
 login: .venv ## sign in with a ChatGPT plan (ARGS=--device without a browser)
 	$(VENV)/python -m auth login $(ARGS)

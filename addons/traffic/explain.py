@@ -32,6 +32,11 @@ def explain(exchange: Exchange, page: Page) -> None:
         page.lines(page.paint(line, RED) if exchange.failed else line for line in wrap(text, "  ", "  "))
 
 
+def sentences(exchange: Exchange) -> list[str]:
+    """The same without a line's width, for whoever lays it out otherwise."""
+    return [printable(text) for tell in (*STORY, _ending) for text in tell(exchange)]
+
+
 def _who(exchange: Exchange) -> Iterator[str]:
     label, agent, address = exchange.client
     who = label or agent or "A client"

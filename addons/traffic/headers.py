@@ -1,6 +1,7 @@
 """Which headers may be recorded: this table and nothing else. Of every other header only the name is kept."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 # A name that ends in `*` is a prefix. None of these carries a credential, a cookie or the identity of an account.
 KEPT = (
@@ -30,9 +31,11 @@ KEPT = (
     "x-codex-active-limit",
     "x-codex-credits-*",
     "x-codex-edits",
+    "x-codex-fault",
     "x-codex-model",
     "x-codex-plan-type",
     "x-codex-primary-*",
+    "x-codex-queued",
     "x-codex-secondary-*",
     "x-oai-request-id",
     "x-ratelimit-*",
@@ -72,5 +75,6 @@ class Headers:
 NO_HEADERS = Headers()
 
 
+@lru_cache(maxsize=1024)
 def may_be_kept(name: str) -> bool:
     return any(name == rule or (rule[-1] == "*" and name.startswith(rule[:-1])) for rule in KEPT)

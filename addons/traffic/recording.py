@@ -3,13 +3,13 @@
 import math
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from addons.traffic.cleaning import cleaned
 from addons.traffic.exchange import Exchange, QuotaWindow
 from addons.traffic.packing import pack
-from addons.traffic.secrets import Patterns, redacted_text
+from addons.traffic.secrets import Patterns, find, redacted_text
 from addons.traffic.stories import as_json, client_name, story_of
 from addons.traffic.tee import BODY_LIMIT
 from addons.wire.usage import Usage
@@ -87,11 +87,18 @@ def record_of(exchange: Exchange, body_limit: int = BODY_LIMIT, patterns: Patter
 
 def _names(exchange: Exchange, story: Mapping[str, Any], patterns: Patterns) -> Iterator[tuple[str, str]]:
     yield from (("event", kind) for kind in story["events"])
-    yield from (("field", redacted_text(path, patterns)) for path in exchange.event_fields)
+    yield from (("field", path) for path in _clean_paths(exchange.event_fields, patterns))
     yield from (("unknown", name) for name in story["unknown"])
     yield from (("header", name) for name in story["upstream_headers"]["names"])
     if story["error"]:
         yield "error", story["error"][1] or story["error"][0]
+
+
+def _clean_paths(paths: Collection[str], patterns: Patterns) -> Iterable[str]:
+    """An answer has two hundred of them: one search of all takes a hundredth of the time of one each."""
+    if not patterns and not find("\n".join(paths).encode("utf-8", "replace")):
+        return paths
+    return [redacted_text(path, patterns) for path in paths]
 
 
 def _text(value: str | None) -> str:

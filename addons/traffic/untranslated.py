@@ -78,8 +78,11 @@ class EventStream(Untranslated):
             return
         self._on_event(event)
         if kind in ENDS:
+            before, self.usage = self.usage, None
             self.outcome, self.failure = ENDS[kind], None
             self._learn(event.get("response"))
+            if before:  # a WebSocket has one answer after the other
+                self.usage = before + self.usage if self.usage else before
         elif kind == FAILED:
             response = event.get("response")
             self._fail(failures.of_response(response if isinstance(response, dict) else {}))

@@ -36,6 +36,10 @@ WEIGHT = 4096
 # What one transaction takes. Redacting and packing 8 MiB takes about a quarter of a second.
 BATCH_CALLS, BATCH_BYTES = 200, 8 << 20
 
+# Seconds for which a batch waits for company. A thread that wakes up for every call takes more of the caller's time by being there
+# than by what it does: the interpreter lets one of them run at a time.
+LINGER = 0.25
+
 # Seconds between two tries while nothing can be written, and between two looks for what is old.
 RETRY_EVERY = 1.0
 TIDY_EVERY = 60.0
@@ -87,6 +91,7 @@ class Recorder:
         self._not_recorded = 0
         self._trouble = ""
         self._closing = False
+        self._flushing = 0
         self._thread = threading.Thread(target=self._run, name="codex traffic", daemon=True)
         # Of the thread alone:
         self._connection: sqlite3.Connection | None = None
@@ -119,7 +124,12 @@ class Recorder:
     def flush(self, patience: float) -> bool:
         """Waits until all that was put is on the disk; False if it took too long."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._has_work(), patience)
+            self._flushing += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: not self._has_work(), patience)
+            finally:
+                self._flushing -= 1
 
     def close(self, patience: float = 2.0) -> None:
         """Writes what there is. A disk that does not answer is not waited for: the thread ends with the process."""
@@ -172,6 +182,8 @@ class Recorder:
         taken: list[tuple[Exchange, int]] = []
         with self._changed:
             self._changed.wait_for(lambda: self._has_work() or self._closing, max(0.0, self._tidy_at - time.monotonic()))
+            if self._queue:
+                self._changed.wait_for(self._is_worth_it, LINGER)
             while self._queue and len(taken) < BATCH_CALLS and (not taken or self._batch_bytes + self._queue[0][1] <= BATCH_BYTES):
                 taken.append(self._queue.popleft())
                 self._batch_bytes += taken[-1][1]
@@ -259,6 +271,10 @@ class Recorder:
                 return
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + self._tidy_every
+
+    def _is_worth_it(self) -> bool:
+        """Under the lock."""
+        return self._closing or self._flushing > 0 or len(self._queue) >= BATCH_CALLS or self._queued_bytes >= BATCH_BYTES
 
     def _is_wanted(self) -> bool:
         with self._changed:

@@ -142,7 +142,8 @@ class Assembly:
             self.head["ended with"] = one_line(choice["finish_reason"])
 
     def sections(self) -> Iterator[tuple[str, Iterable[str]]]:
-        yield "", [" · ".join(f"{name} {value}" for name, value in self.head.items())] if self.head else []
+        if self.head:
+            yield "", [" · ".join(f"{name} {value}" for name, value in self.head.items())]
         for error in self.errors[:3]:
             yield "error", [error]
         for block in self.blocks.values():

@@ -6,6 +6,7 @@ stream like a later one, for whoever could not wait.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from addons.wire import failures
@@ -47,6 +48,8 @@ class Stage:
         self._room = MAX_ANSWER
         self.side_events: deque[Event] = deque(maxlen=MAX_SIDE_EVENTS)
         """Events that are not for the client (`codex.rate_limits`), the latest last."""
+        self.on_event: Callable[[Event], None] | None = None
+        """Hears every event of upstream's, before anything is made of it."""
 
     def __call__(self, data: bytes) -> list[bytes]:
         if self.finished:
@@ -128,6 +131,8 @@ class Stage:
         parsed = self._reader.read(event)
         if parsed is None:
             return
+        if self.on_event:
+            self.on_event(parsed)
         fate = fate_of(parsed["type"])
         if fate is Fate.TOLD:
             self._room -= len(event.data)

@@ -18,6 +18,19 @@ class Usage:
     estimated: bool = False
     """Upstream was cancelled before it could tell; counted by cutoff.py."""
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """Of two answers together, of which the other one is the later."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.total_tokens + other.total_tokens,
+            other.model or self.model,
+            self.estimated or other.estimated,
+        )
+
     def for_responses(self) -> dict[str, Any]:
         return {
             "input_tokens": self.input_tokens,
@@ -60,6 +73,23 @@ def usage_of(response: Mapping[str, Any]) -> Usage | None:
         _count(told.get("output_tokens_details"), "reasoning_tokens"),
         _count(told, "total_tokens") or heard + said,
         model_of(response),
+    )
+
+
+def usage_in(document: Mapping[str, Any]) -> Usage | None:
+    """The same of a document in either dialect, a chunk of a chat or a list of embeddings, as the platform answers it."""
+    told = document.get("usage")
+    if not isinstance(told, dict) or "prompt_tokens" not in told:
+        return usage_of(document)
+    heard, said = _count(told, "prompt_tokens"), _count(told, "completion_tokens")
+    return Usage(
+        heard,
+        said,
+        _count(told.get("prompt_tokens_details"), "cached_tokens"),
+        _count(told.get("prompt_tokens_details"), "cache_write_tokens"),
+        _count(told.get("completion_tokens_details"), "reasoning_tokens"),
+        _count(told, "total_tokens") or heard + said,
+        model_of(document),
     )
 
 
