@@ -222,8 +222,7 @@ class CodexAccounts:
 
     async def _lend(self, flow: http.HTTPFlow, kind: str | None = None) -> Credential:
         self._find_if_none()
-        for name in await self.roster.look_again():
-            self.dead.pop(name, None)
+        await self.look_again()
         keys = self._keys(flow)
         tried, wait_until = self.tried.setdefault(flow, set()), self.roster.clock() + LIMITS.longest_wait
         trouble: AuthError | None = None
@@ -333,6 +332,11 @@ class CodexAccounts:
         assert self.issuer
         self.roster.pool.rules = self.rules().pool
         self.roster.find(ctx.options.codex_accounts, self.issuer)
+
+    async def look_again(self) -> None:
+        """At accounts that are known: somebody may have signed in anew."""
+        for name in await self.roster.look_again():
+            self.dead.pop(name, None)
 
     async def _watch(self) -> None:
         """Says who is signed in, refreshes ahead of time, and notices accounts that come and go: a sign-in needs no restart."""

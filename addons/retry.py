@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 # For the record: one entry for each attempt that failed.
 ATTEMPTS = "codex.attempts"
 
-# The deadlines, as verdicts know them. What takes too long in the middle is an answer that broke off.
-LAPSES: Mapping[engine.Cause, Broken] = {"first_byte": "first_byte_timeout", "idle": "cut_off", "total": "first_byte_timeout"}
+# The deadlines, as verdicts know them.
+LAPSES: Mapping[engine.Cause, Broken] = {"first_byte": "first_byte_timeout", "idle": "idle_timeout", "total": "total_timeout"}
 
 # On the platform everything is served, and much of it is no question that may be asked twice (uploads, batches, fine-tuning).
 REPEATABLE = ("/responses", "/chat/completions", "/embeddings", "/completions", "/moderations")
@@ -43,6 +43,11 @@ STILL_REFUSED = OpenAIError(
     "`make login` signs in anew",
     code="upstream_auth_error",
     headers={"x-should-retry": "false"},
+)
+NOT_RENEWED = OpenAIError(
+    503,
+    "upstream refused this account's token, and what had failed before left no attempt for a new one; the next request renews it",
+    code="auth_unavailable",
 )
 KEY_REFUSED = OpenAIError(
     502,
@@ -113,7 +118,7 @@ class CodexRetry:
         if stop:
             logger.info("not sent again: %s", stop.why)
             if verdict.blame == "sign_in":  # upstream's words would sound as if the client's key were wrong
-                raise Refused(KEY_REFUSED if self.accounts.lent_to(flow).kind == "api_key" else STILL_REFUSED)
+                raise Refused(self._token_refused(flow, verdict))
             for name, value in retry_headers(verdict, now).items():
                 answer.headers.setdefault(name, value)
 
@@ -125,10 +130,20 @@ class CodexRetry:
         is_key = self.accounts.lent_to(flow).kind == "api_key"
         return SIGN_IN_DEAD if verdict.blame == "sign_in" and is_key else verdict
 
+    def _token_refused(self, flow: http.HTTPFlow, verdict: Verdict) -> OpenAIError:
+        lent = self.accounts.lent_to(flow)
+        if lent.kind == "api_key":
+            return KEY_REFUSED
+        is_renewable = not verdict.elsewhere and self._refusals_of_token(flow, lent.account) == 1
+        return NOT_RENEWED if is_renewable else STILL_REFUSED
+
+    def _refusals_of_token(self, flow: http.HTTPFlow, account: str) -> int:
+        return sum(made.account == account and made.verdict.blame == "sign_in" for made in self.attempts.get(flow, ()))
+
     def _note(self, flow: http.HTTPFlow, verdict: Verdict, status: int, now: float) -> None:
         account = self.accounts.lent_to(flow).account
+        again = verdict.blame == "sign_in" and self._refusals_of_token(flow, account) > 0
         made = self.attempts.setdefault(flow, [])
-        again = verdict.blame == "sign_in" and any(a.account == account and a.verdict.blame == "sign_in" for a in made)
         made.append(Attempt(account, verdict, now))
         flow.metadata.setdefault(ATTEMPTS, []).append([account, now, status, verdict.reason])
         # A token that is refused may only have to be renewed, and a dead connection was not the account's.
@@ -136,7 +151,8 @@ class CodexRetry:
             self.accounts.failed(flow, verdict)
 
     def _decide(self, flow: http.HTTPFlow) -> Again | Stop:
-        if not self._is_repeatable(flow.request):
+        # A request whose token is refused was not looked at.
+        if self.attempts[flow][-1].verdict.blame != "sign_in" and not self._is_repeatable(flow.request):
             return Stop("this request is not one to be made twice")
         return decide(
             self.attempts[flow],

@@ -16,6 +16,7 @@ from addons.pool.strategies import Member
 from auth import durable
 from auth.errors import AuthError
 from auth.issuer import Issuer
+from auth.sidecar import fingerprint
 from auth.source import TokenSource
 from auth.store import find_accounts, own_folder, reason
 
@@ -66,7 +67,7 @@ class Roster:
                 credential = await source.get()
             except AuthError:
                 continue
-            identity = credential.kind, credential.account_id
+            identity = credential.kind, credential.account_id or (credential.api_key and fingerprint(credential.api_key))
             if self.identities.setdefault(name, identity) != identity:
                 self.identities[name] = identity
                 self.pool.keep(self.sources.keys() - {name})

@@ -36,6 +36,16 @@ class Voice(Protocol):
         """The same for a bug of ours, whoever has it."""
 
 
+class Listener(Protocol):
+    """Hears a stream pass by, and changes nothing of it."""
+
+    def heard(self, data: bytes) -> None:
+        """A chunk of upstream's, before any stage has it."""
+
+    def told(self, data: bytes) -> None:
+        """A chunk that goes to the client, whether a stage has made it or it is said in the stages' place."""
+
+
 class StreamChain:
     """What `flow.response.stream` is set to. After a stage has failed the client gets its voice's `on_fault` once, then nothing."""
 
@@ -46,8 +56,13 @@ class StreamChain:
         """The last chunk that went out."""
         self.failed = False
         self.on_first_byte: Callable[[], None] = lambda: None
+        self.listener: Listener | None = None
+        self.last_words: OpenAIError | None = None
+        """Why the answer was ended here, if it was."""
 
     def __call__(self, data: bytes) -> list[bytes]:
+        if self.listener and data:
+            self._report(self.listener.heard, [data])
         if self.failed:
             return []
         try:
@@ -62,7 +77,22 @@ class StreamChain:
             if not self.latest:
                 self.on_first_byte()
             self.latest = told[-1]
-        return told
+        return self.let_go(told)
+
+    def let_go(self, chunks: list[bytes]) -> list[bytes]:
+        """The same chunks, on their way to the client: all that it gets of the answer goes through here."""
+        if self.listener and chunks:
+            self._report(self.listener.told, chunks)
+        return chunks
+
+    def _report(self, hear: Callable[[bytes], None], chunks: list[bytes]) -> None:
+        """A boundary too: whoever only listens must not break what is listened to."""
+        try:
+            for chunk in chunks:
+                hear(chunk)
+        except Exception:
+            logger.exception("the answer's stream could not be listened to; it goes on unheard")
+            self.listener = None
 
     def _run(self, data: bytes) -> list[bytes]:
         chunks = [data] if data else []
@@ -73,13 +103,13 @@ class StreamChain:
         return chunks
 
     def say_alive(self) -> list[bytes]:
-        return [] if self.failed else self.voice.say_alive()
+        return [] if self.failed else self.let_go(self.voice.say_alive())
 
     def end_with(self, error: OpenAIError) -> list[bytes] | None:
         """What is left to say; nothing comes out of the chain afterwards."""
         last_words = [] if self.failed else self.voice.end_with(error)
-        self.failed = True
-        return last_words
+        self.failed, self.last_words = True, error
+        return self.let_go(last_words) if last_words else last_words
 
 
 def chain_of(flow: http.HTTPFlow) -> StreamChain:

@@ -47,6 +47,8 @@ class CodexTranslate:
         self.policy = policy
         self.continuity = continuity
         self.plans: WeakKeyDictionary[http.HTTPFlow, Plan] = WeakKeyDictionary()
+        self.answers: engine.OnFlow[Answer] = engine.OnFlow("answer")
+        """Of the present attempt."""
 
     def load(self, loader: Loader) -> None:
         loader.add_option(
@@ -99,8 +101,8 @@ class CodexTranslate:
         # nginx and others that stand before us would collect the stream otherwise.
         flow.response.headers["cache-control"], flow.response.headers["x-accel-buffering"] = "no-cache", "no"
         answer = Answer(flow, plan, lambda response: self.continuity.keep(flow, plan.answering, response))
-        engine.hold_head(flow, answer.stage.release if plan.answering.stream else None)
-        chain = chain_of(flow)
+        self.answers[flow], chain = answer, chain_of(flow)
+        engine.hold_head(flow, (lambda: chain.let_go(answer.stage.release())) if plan.answering.stream else None)
         chain.stages.append(answer)
         chain.voice = answer
 

@@ -168,10 +168,11 @@ class Control:
         times: int | None = 1,
         after: int = 0,
         email: str | None = None,
+        chance: float = 1.0,
         **effects: Any,
     ) -> None:
         """Let requests to `at` meet an effect, given as `do` or as keywords; see `faults`. `times=None` is for ever."""
-        fault = {"at": at, "do": {**(do or {}), **effects}, "times": times, "after": after, "email": email}
+        fault = {"at": at, "do": {**(do or {}), **effects}, "times": times, "after": after, "email": email, "chance": chance}
         self._ask("POST", "/faults", fault)
 
     def faults(self) -> list[dict[str, Any]]:

@@ -17,11 +17,14 @@ An effect is JSON with one or more of these keys; those of different stages comb
         {"reset": "after_headers"}                   RST after the head
         {"silence_after_events": 3, "seconds": 2}    then it goes on
         {"clean_eof_after_events": 3}                the body ends early and in good form
-        {"cut_after_bytes": 100, "how": "rst"}       bytes of the body; "fin" is the default
+        {"say_after_events": 3, "text": "..."}       the same, with these last words in place of the rest
+        {"cut_after_events": 3, "how": "rst"}        the connection ends in mid-body; "fin" is the default
+        {"cut_after_bytes": 100, "how": "rst"}       the same, by bytes of the body
         {"split": "bytes"} or {"split": 7}           every write carries one or 7 bytes of the body, each its own chunk
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -56,6 +59,9 @@ class Effect:
     silence_after_events: int | None = None
     seconds: float = 0.0
     clean_eof_after_events: int | None = None
+    say_after_events: int | None = None
+    text: str = ""
+    cut_after_events: int | None = None
     cut_after_bytes: int | None = None
     how: Literal["fin", "rst"] = "fin"
     split: int | None = None
@@ -93,10 +99,18 @@ def parse_effect(document: Any) -> Effect:
     if not isinstance(document, dict) or not document:
         raise ValueError("do: takes an object with at least one effect")
     values = {key: _EFFECTS[key](key, value) if key in _EFFECTS else _unknown(key) for key, value in document.items()}
-    for key, needs in (("seconds", "silence_after_events"), ("how", "cut_after_bytes"), ("body", "status")):
-        if key in values and needs not in values:
-            raise ValueError(f"{key}: only together with {needs}")
+    for key, needs in _NEEDS.items():
+        if key in values and not any(other in values for other in needs):
+            raise ValueError(f"{key}: only together with {' or '.join(needs)}")
     return Effect(**values)
+
+
+_NEEDS = {
+    "seconds": ("silence_after_events",),
+    "text": ("say_after_events",),
+    "how": ("cut_after_events", "cut_after_bytes"),
+    "body": ("status",),
+}
 
 
 def _unknown(key: str) -> Any:
@@ -143,6 +157,9 @@ _EFFECTS: dict[str, Callable[[str, Any], Any]] = {
     "silence_after_events": _instance(int),
     "seconds": _instance(int, float),
     "clean_eof_after_events": _instance(int),
+    "say_after_events": _instance(int),
+    "text": _instance(str),
+    "cut_after_events": _instance(int),
     "cut_after_bytes": _instance(int),
     "how": _one_of("fin", "rst"),
     "split": _split,
@@ -151,22 +168,25 @@ _EFFECTS: dict[str, Callable[[str, Any], Any]] = {
 
 @dataclass
 class Fault:
-    """An effect waiting for requests to `at` (a route or an origin), of one identity or of all."""
+    """An effect waiting for requests to `at` (a route or an origin), of one identity or of all; below 1, `chance` spares some."""
 
     at: str
     effect: Effect
     times: int | None = 1
     after: int = 0
     email: str | None = None
+    chance: float = 1.0
     used: int = 0
 
-    def take(self, names: Iterable[str], email: str | None) -> bool:
+    def take(self, names: Iterable[str], email: str | None, dice: random.Random) -> bool:
         if self.at not in names or (self.email is not None and self.email != email):
             return False
         if self.after > 0:
             self.after -= 1
             return False
         if self.times is not None and self.used >= self.times:
+            return False
+        if self.chance < 1 and dice.random() >= self.chance:
             return False
         self.used += 1
         return True
@@ -176,23 +196,29 @@ class Fault:
 class Faults:
     places: frozenset[str]
     waiting: list[Fault] = field(default_factory=list)
+    dice: random.Random = field(default_factory=lambda: random.Random(0))
+    """The same throws in every life of the fake."""
 
     def add(self, document: dict[str, Any]) -> Fault:
         """Raises ValueError for anything that could never come true: an unknown place, effect or value."""
-        if unknown := document.keys() - {"at", "do", "times", "after", "email"}:
-            raise ValueError(f"{', '.join(sorted(unknown))}: a fault has at, do, times, after, email")
+        if unknown := document.keys() - {"at", "do", "times", "after", "email", "chance"}:
+            raise ValueError(f"{', '.join(sorted(unknown))}: a fault has at, do, times, after, email, chance")
         at = document.get("at")
         if at not in self.places:
             raise ValueError(f"at: one of {', '.join(sorted(self.places))}")
         for name, kinds in (("times", int | None), ("after", int), ("email", str | None)):
             if name in document and not isinstance(document[name], kinds):
                 raise ValueError(f"{name}: takes {kinds}")
+        chance = document.get("chance", 1.0)
+        if not isinstance(chance, int | float) or isinstance(chance, bool) or not 0 < chance <= 1:
+            raise ValueError("chance: a number above 0, up to 1")
         fault = Fault(
             at=at,
             effect=parse_effect(document.get("do")),
             times=document.get("times", 1),
             after=document.get("after", 0),
             email=document.get("email"),
+            chance=chance,
         )
         self.waiting.append(fault)
         return fault
@@ -200,7 +226,7 @@ class Faults:
     def take(self, names: Iterable[str], email: str | None) -> Effect:
         """The effect on one request: the first fault in order that matches it and is not used up."""
         names = tuple(names)
-        return next((fault.effect for fault in self.waiting if fault.take(names, email)), NONE)
+        return next((fault.effect for fault in self.waiting if fault.take(names, email, self.dice)), NONE)
 
 
 class _Cut(Exception):
@@ -258,15 +284,21 @@ async def _chunks(response: Response) -> AsyncIterator[bytes]:
 
 async def _pace(events: AsyncIterator[bytes], effect: Effect) -> AsyncIterator[bytes]:
     sent = 0
-    if effect.clean_eof_after_events == 0:
-        return
-    async for event in events:
+    while sent != effect.clean_eof_after_events:
+        if sent == effect.cut_after_events:
+            raise _Cut
+        if sent == effect.say_after_events:
+            yield effect.text.encode()
+            return
         if sent == effect.silence_after_events:
             await asyncio.sleep(effect.seconds)
+        event = await anext(events, None)
+        if event is None:
+            break
         yield event
         sent += 1
-        if sent == effect.clean_eof_after_events:
-            return
+    if effect.cut_after_events is not None:
+        raise _Cut
 
 
 async def _limit(chunks: AsyncIterator[bytes], effect: Effect) -> AsyncIterator[bytes]:

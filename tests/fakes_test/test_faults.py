@@ -112,6 +112,20 @@ class TestToTheBytes:
         assert (len(chunks), ended) == (3, True)
         assert chunks[-1].startswith(b"event: response.in_progress\n")
 
+    @pytest.mark.parametrize("how", ["fin", "rst"])
+    @pytest.mark.parametrize("count", [0, 3, 1000])
+    def test_cut_after_events(self, fake: FakeOpenAI, ada: dict[str, str], count: int, how: str) -> None:
+        whole = chunks_of(ask(fake, ada)[0])[0]
+        fake.control.fault("responses", cut_after_events=count, how=how)
+        received, end = ask(fake, ada)
+        chunks, ended = chunks_of(received)
+        assert (len(chunks), ended, end) == (min(count, len(whole)), False, how)
+
+    def test_last_words_in_place_of_the_rest(self, fake: FakeOpenAI, ada: dict[str, str]) -> None:
+        fake.control.fault("responses", say_after_events=2, text="data: these\n\n")
+        chunks, ended = chunks_of(ask(fake, ada)[0])
+        assert (len(chunks), chunks[-1], ended) == (3, b"data: these\n\n", True)
+
     def test_every_event_is_one_write_unless_split(self, fake: FakeOpenAI, ada: dict[str, str]) -> None:
         chunks, _ = chunks_of(ask(fake, ada)[0])
         assert all(chunk.startswith(b"event: ") and chunk.endswith(b"\n\n") for chunk in chunks)
@@ -167,6 +181,16 @@ class TestCounting:
         fake.control.fault("backend", status=502)
         assert self.statuses(fake, http, ada, 3) == [500, 502, 200]
 
+    def test_by_chance_and_the_same_each_time(self, fake: FakeOpenAI, http: httpx.Client) -> None:
+        lives = []
+        for _ in range(2):
+            fake.control.reset()
+            tokens = fake.control.login()["tokens"]
+            headers = {"authorization": f"Bearer {tokens['access_token']}", "chatgpt-account-id": tokens["account_id"]}
+            fake.control.fault("responses", status=503, times=None, chance=0.5)
+            lives.append(self.statuses(fake, http, headers, 20))
+        assert lives[0] == lives[1] and set(lives[0]) == {200, 503}
+
     def test_of_one_identity(self, fake: FakeOpenAI, http: httpx.Client, ada: dict[str, str]) -> None:
         tokens = fake.control.login("grace@example.com")["tokens"]
         grace = {"authorization": f"Bearer {tokens['access_token']}", "chatgpt-account-id": tokens["account_id"]}
@@ -190,6 +214,8 @@ class TestCounting:
         ({"at": "responses", "do": {"split": 0}}, "split: "),
         ({"at": "responses", "do": {"reset": "sometime"}}, "reset: one of before_headers, after_headers"),
         ({"at": "responses", "do": {"seconds": 1}}, "seconds: only together with silence_after_events"),
+        ({"at": "responses", "do": {"how": "rst"}}, "how: only together with cut_after_events or cut_after_bytes"),
+        ({"at": "responses", "do": {"status": 500}, "chance": 0}, "chance: a number above 0"),
         ({"at": "responses", "do": {"status": 500}, "until": 3}, "until: a fault has"),
         ({"at": "responses", "do": {"status": 500}, "times": "twice"}, "times: takes int | None"),
     ],
