@@ -3,17 +3,19 @@
 import difflib
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML, MappingNode, SequenceNode, YAMLError
 
+from addons.hosts import validate_origins
+from addons.keys import BadKeys, Key, validate_keys
 from addons.pool import DEFAULT_RULES, Rules
-from addons.pool.strategies import MAX_WEIGHT, STRATEGIES, Member
+from addons.pool.strategies import MAX_WEIGHT, STRATEGIES, Member, Strategy
 from addons.wire.aliases import NO_ALIASES, Aliases, validate_aliases
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,13 @@ MAX_SIZE = 1 << 20
 
 
 class BadPolicy(ValueError):
-    """What is wrong, and where."""
+    """What is wrong, and where: the names that lead to it from the top of the file, and numbers where there are lists. `entry` is
+    one below that, which the message names itself."""
+
+    def __init__(self, message: str, *where: str | int, entry: str | None = None) -> None:
+        steps = [f"number {step + 1}" if isinstance(step, int) else step for step in where]
+        super().__init__(": ".join([*steps, message]))
+        self.where = where if entry is None else (*where, entry)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,13 @@ class Policy:
     aliases: Aliases = NO_ALIASES
     show_reasoning: bool = True
     accounts: AccountRules = AccountRules()
+    keys: tuple[Key, ...] | None = None
+    """None: the file does not speak of keys. Empty: it does, and there is none."""
+    origins: frozenset[str] = frozenset()
+
+
+# What the YAML reader raises besides its own errors, of tags whose values are not what they say, and of very deep nesting.
+NOT_YAML = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 
 
 def parse(text: str) -> Policy:
@@ -51,63 +66,105 @@ def parse(text: str) -> Policy:
     except YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         raise BadPolicy(f"line {mark.line + 1}: {getattr(e, 'problem', e)}" if mark else str(e)) from e
-    rules = _known(document, "", _SECTIONS)
-    return Policy(**{key: _SECTIONS[key](value) for key, value in rules.items()})
+    except NOT_YAML as e:
+        raise BadPolicy(f"it cannot be read as YAML ({type(e).__name__})") from e
+    try:
+        rules = _known(document, _SECTIONS)
+        return Policy(**{key: _SECTIONS[key](value) for key, value in rules.items()})
+    except BadPolicy as e:
+        raise BadPolicy(f"line {_line_of(text, e.where)}: {e}") from e
+
+
+def _line_of(text: str, where: Sequence[str | int]) -> int:
+    """Of the last step that is there: what is missing is missing in what is around it."""
+    node, line = YAML(typ="safe", pure=True).compose(text), 1
+    for step in where:
+        if isinstance(node, MappingNode):
+            found = next(((name, value) for name, value in node.value if name.value == str(step)), None)
+        elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
+            found = node.value[step], node.value[step]
+        else:
+            found = None
+        if not found:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
 
 
 def _aliases(value: Any) -> Aliases:
     aliases, problems = validate_aliases(value)
     if problems:
-        raise BadPolicy(f"aliases: {problems[0]}")
+        raise BadPolicy(problems[0].message, "aliases", *([problems[0].alias] if problems[0].alias else []))
     return aliases
 
 
-def _switch(value: Any, name: str) -> bool:
+def _switch(value: Any, *where: str) -> bool:
     if not isinstance(value, bool):
-        raise BadPolicy(f"{name}: {value} is neither true nor false")
+        raise BadPolicy(f"{_shown(value)} is neither true nor false", *where)
     return value
 
 
 def _accounts(value: Any) -> AccountRules:
-    told = _known(value, "accounts", {"strategy", "affinity", "order"})
-    strategy = told.get("strategy", DEFAULT_RULES.strategy)
-    if strategy not in STRATEGIES:
-        raise BadPolicy(f"accounts: strategy: {strategy} is not one of {', '.join(STRATEGIES)}")
-    affinity = _switch(told.get("affinity", DEFAULT_RULES.affinity), "accounts: affinity")
+    told = _known(value, {"strategy", "affinity", "order"}, "accounts")
+    strategy: Any = told.get("strategy", DEFAULT_RULES.strategy)
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
+        raise BadPolicy(f"{_shown(strategy)} is not one of {', '.join(STRATEGIES)}", "accounts", "strategy")
+    affinity = _switch(told.get("affinity", DEFAULT_RULES.affinity), "accounts", "affinity")
     order = told.get("order", {})
     if not isinstance(order, dict):
-        raise BadPolicy("accounts: order: it must be a mapping, account: {priority: ..., weight: ...}")
-    return AccountRules(Rules(strategy, affinity), {str(name): _member(str(name), rules) for name, rules in order.items()})
+        raise BadPolicy("it must be a mapping, account: {priority: ..., weight: ...}", "accounts", "order")
+    members = {str(name): _member(str(name), rules) for name, rules in order.items()}
+    return AccountRules(Rules(cast(Strategy, strategy), affinity), members)
 
 
 def _member(name: str, value: Any) -> Member:
-    at = f"accounts: order: {name}"
-    told = _known(value, at, {"priority", "weight"})
+    where = "accounts", "order", name
+    told = _known(value, {"priority", "weight"}, *where)
     for key, number in told.items():
         if type(number) is not int or (key == "weight" and not 1 <= number <= MAX_WEIGHT):
-            raise BadPolicy(
-                f"{at}: {key}: {number} is not a whole number" + (f" from 1 to {MAX_WEIGHT}" if key == "weight" else "")
-            )
+            bounds = f" from 1 to {MAX_WEIGHT}" if key == "weight" else ""
+            raise BadPolicy(f"{_shown(number)} is not a whole number{bounds}", *where, key)
     return Member(name, **told)
 
 
-def _known(value: Any, at: str, keys: Collection[str]) -> dict[str, Any]:
+def _keys(value: Any) -> tuple[Key, ...]:
+    try:
+        return validate_keys(value)
+    except BadKeys as e:
+        raise BadPolicy(str(e), "keys", *e.where) from e
+
+
+def _origins(value: Any) -> frozenset[str]:
+    try:
+        return validate_origins(value)
+    except ValueError as e:
+        raise BadPolicy(str(e), "origins") from e
+
+
+def _known(value: Any, keys: Collection[str], *where: str) -> dict[str, Any]:
     """A mapping with nothing in it that nobody knows: a word that is misspelt must not be a rule that is missing."""
     told = {} if value is None else value
     if not isinstance(told, dict):
-        raise BadPolicy(f"{at}: it must be a mapping, name: value" if at else "it must be a mapping, name: value")
+        raise BadPolicy("it must be a mapping, name: value", *where)
     for key in told:
         if key not in keys:
             near = difflib.get_close_matches(str(key), keys, n=1)
             hint = f", did you mean {near[0]}?" if near else f": only {', '.join(sorted(keys))}"
-            raise BadPolicy((f"{at}: " if at else "") + f"{key} is not known{hint}")
+            raise BadPolicy(f"{_shown(key)} is not known{hint}", *where, entry=str(key))
     return told
+
+
+def _shown(value: Any) -> str:
+    """A list or a mapping may be as large as the file, and larger where it has references."""
+    return str(value)[:100] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
 
 
 _SECTIONS: dict[str, Callable[[Any], Any]] = {
     "aliases": _aliases,
     "show_reasoning": lambda value: _switch(value, "show_reasoning"),
     "accounts": _accounts,
+    "keys": _keys,
+    "origins": _origins,
 }
 
 
@@ -124,8 +181,8 @@ class CodexPolicy:
             "codex_policy",
             str,
             DEFAULT_FILE,
-            "File with the rules of this deployment (model aliases, the order of accounts). A relative path is taken from "
-            "codex-mitm's own folder.",
+            "File with the rules of this deployment (model aliases, the order of accounts, keys and origins of clients). A "
+            "relative path is taken from codex-mitm's own folder.",
         )
 
     def configure(self, updated: set[str]) -> None:
@@ -147,8 +204,15 @@ class CodexPolicy:
 
     def _read(self) -> None:
         self.stamp = self._stamp()  # before reading, and kept if it is refused: said once, not per request
-        with self.path.open(encoding="utf-8") as file:
-            self.policy = parse(file.read(MAX_SIZE))
+        with self.path.open("rb") as file:
+            content = file.read(MAX_SIZE + 1)
+        if len(content) > MAX_SIZE:
+            raise BadPolicy(f"it has more than {MAX_SIZE >> 20} MiB")
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as e:
+            raise BadPolicy(f"line {content.count(b'\n', 0, e.start) + 1}: it is not UTF-8") from e
+        self.policy = parse(text)
 
     def _stamp(self) -> tuple[int, int] | None:
         try:

@@ -5,6 +5,7 @@ The bearer itself is no matter of redaction: it is put on the wire and never on 
 """
 
 import secrets
+from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -13,6 +14,7 @@ from mitmproxy import ctx, http
 
 from addons import engine
 from addons.guard import is_ours
+from addons.keys import digest_of
 
 # Credentials in all the places where OpenAI clients and gateways put them (OpenAI, Azure, Anthropic, Google, LiteLLM), what a
 # Codex CLI says about its own login, and what would tell upstream about the machines in front of this proxy.
@@ -64,6 +66,19 @@ CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-lit
 # What a Codex CLI says that its own account is: on no flow, and repeated to nobody but itself.
 _account_said: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
 
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a request has at its head for the gate, and for nobody after it."""
+
+    digests: tuple[bytes, ...] = ()
+    """Of the keys, wherever they stand."""
+    authority: str = ""
+    """Of an absolute target, without a user and a password."""
+
+
+_brought: WeakKeyDictionary[http.HTTPFlow, Brought] = WeakKeyDictionary()
+
 # New with each start: the key of a client may be short or guessable, and what is made of it stands on the flow.
 _SALT = secrets.token_bytes(16)
 
@@ -77,10 +92,18 @@ def client_of(flow: http.HTTPFlow) -> str:
 
 def owner_of(headers: http.Headers) -> str:
     """Whose key it is, wherever it stands and whichever program on whichever machine sends it. Without a key all are the same."""
-    given = next((headers[name] for name in CREDENTIALS if headers.get(name)), "")
-    scheme, _, key = given.partition(" ")
-    credential = key if scheme.lower() == "bearer" else given
+    credential = bare_key(next((headers[name] for name in CREDENTIALS if headers.get(name)), ""))
     return blake2b(credential.encode("utf-8", "surrogateescape"), digest_size=16, key=_SALT).hexdigest()
+
+
+def bare_key(given: str) -> str:
+    scheme, _, key = given.partition(" ")
+    return key if scheme.lower() == "bearer" else given
+
+
+def brought(flow: http.HTTPFlow) -> Brought:
+    """Once: it is forgotten here."""
+    return _brought.pop(flow, Brought())
 
 
 def account_said(flow: http.HTTPFlow) -> str | None:
@@ -128,6 +151,9 @@ class CodexRedact:
         flow.metadata[OWNER] = owner_of(flow.request.headers)
         if account := flow.request.headers.get("chatgpt-account-id"):
             _account_said[flow] = account
+        keys = [bare_key(flow.request.headers[name]).strip() for name in CREDENTIALS if name in flow.request.headers]
+        authority = flow.request.authority.rpartition("@")[2] if flow.request.is_http11 or flow.request.is_http10 else ""
+        _brought[flow] = Brought(tuple(digest_of(key) for key in keys if key), authority)
         take_off(flow.request.headers, FROM_REQUESTS)
         if flow.request.is_http11 or flow.request.is_http10:
             flow.request.authority = ""  # the absolute form's; it can carry user:password@

@@ -93,6 +93,7 @@ class CodexRoute:
         default_port = 443 if base.scheme == "https" else 80
         request.host_header = base.host if base.port == default_port else f"{base.host}:{base.port}"
         flow.server_conn.via = self.via[upstream]
+        flow.server_conn.sni = base.host  # else, with `keep_host_header`, the name under which a client's TLS knows this proxy
 
     def _tidy_for_codex(self, flow: http.HTTPFlow) -> None:
         """The backend surely understands a body without a content-encoding, and gets no header that it has no use for."""

@@ -27,7 +27,8 @@ DEFAULTS: dict[str, object] = {
 FORWARD: dict[str, object] = DEFAULTS | {"mode": ["regular"], "body_size_limit": None}
 # The upstream is chosen per request, so no connection may be made before one has come; and one request at a time on an
 # HTTP/1.1 connection is what `engine.resend` and `engine.put_on_the_wire` are written for.
-NEEDED: dict[str, object] = {"connection_strategy": "lazy", "http2": False}
+# mitmproxy would put upstream's name in place of the one by which a client knows this proxy, before any addon sees it.
+NEEDED: dict[str, object] = {"connection_strategy": "lazy", "http2": False, "keep_host_header": True}
 
 LISTENING = {"mode", "listen_host", "listen_port"}
 

@@ -9,6 +9,7 @@ from mitmproxy.addonmanager import Loader
 
 from addons import engine
 from addons.guard import Refused, guarded, is_open, is_ours
+from addons.keys import TURNED_AWAY
 from addons.route import UPSTREAM, is_codex_cli, is_upgrade
 from addons.upstreams import bare_path
 from addons.wire.errors import OpenAIError
@@ -54,8 +55,8 @@ class CodexWebsocket:
 
     @guarded
     def response(self, flow: http.HTTPFlow) -> None:
-        """Whatever refused the upgrade, the client hears it over POST, where it understands it."""
-        if not is_ours(flow) or not is_upgrade(flow.request) or engine.is_resending(flow):
+        """Whatever refused the upgrade, the client hears it over POST, where it understands it. Strangers are not sent there."""
+        if not is_ours(flow) or not is_upgrade(flow.request) or engine.is_resending(flow) or TURNED_AWAY in flow.metadata:
             return
         if flow.response and flow.response.status_code not in (101, WEBSOCKET_REFUSED.status):
             raise Refused(WEBSOCKET_REFUSED)

@@ -1,4 +1,4 @@
-"""`python -m auth`: login, status, refresh and logout, from their arguments to their exit code.
+"""`python -m auth`: login, status, refresh, logout and key, from their arguments to their exit code.
 
 0 is success, 1 a reason that was told, 2 a wrong usage, 130 Ctrl-C. Only what is not foreseen shows a traceback.
 """
@@ -9,22 +9,22 @@ import getpass
 import logging
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
-from auth import login, logout, plans, status, voice
+from auth import keys, login, logout, plans, status, voice
 from auth.authjson import API_KEY, CHATGPT, AuthDocument
 from auth.credential import hold
 from auth.errors import AuthError, BadSetting, NotSignedIn, SaveFailed
 from auth.issuer import ISSUER_URL, Issuer
 from auth.outbound import Outbound
 from auth.source import UNSAVED_NAP, TokenSource
-from auth.store import DEFAULT, AccountFile, find_accounts, own_account
+from auth.store import DEFAULT, AccountFile, find_accounts, is_own_name, own_account
 
 ORIGINATOR = "codex_mitm"
 USER_AGENT = f"{ORIGINATOR} ({platform.system()} {platform.release()}; {platform.machine()})"
@@ -169,6 +169,18 @@ async def _sign_out(account: AccountFile, arguments: argparse.Namespace, env: Ma
         return await logout.sign_out(account, None if arguments.keep_remote else issuer)
 
 
+def _add_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    new = keys.make(arguments.label)
+    if arguments.policy is not None:
+        keys.add(new, arguments.policy)
+    voice.new_key(new.key)
+    if arguments.policy is None:
+        voice.paste_this(keys.as_yaml(new))
+    else:
+        voice.key_added(new.label, arguments.policy)
+    return 0
+
+
 def _named(name: str, accounts: Sequence[AccountFile]) -> AccountFile:
     for account in accounts:
         if account.name == name:
@@ -234,12 +246,19 @@ def make_parser() -> argparse.ArgumentParser:
     signing_out.add_argument("--account", type=_own_name, default=DEFAULT, metavar="NAME")
     signing_out.add_argument("--keep-remote", action="store_true")
     signing_out.add_argument("--issuer", default=ISSUER_URL, metavar="URL")
+
+    adding = commands.add_parser("key", description=voice.KEY_HELP, allow_abbrev=False).add_subparsers(
+        metavar="COMMAND", required=True
+    )
+    adding_key = adding.add_parser("add", description=voice.KEY_HELP, allow_abbrev=False)
+    adding_key.set_defaults(run=_add_key)
+    adding_key.add_argument("label", type=_own_name, metavar="LABEL")
+    adding_key.add_argument("--policy", type=Path, metavar="FILE")
     return parser
 
 
 def _own_name(name: str) -> str:
-    """It becomes the name of a folder."""
-    if not re.fullmatch(r"(?!\.)[A-Za-z0-9._-]{1,64}", name):
+    if not is_own_name(name):
         raise argparse.ArgumentTypeError("a name is up to 64 letters, digits, dots, - and _, and begins with no dot")
     return name
 

@@ -35,6 +35,7 @@ API_KEY_TIMEOUT = 10.0
 MAX_KEY = 1024
 
 type Keep = Callable[[AuthDocument], Awaitable[None]]
+type Show = Callable[[DeviceCode], None]
 
 
 async def with_browser(issuer: Issuer, originator: str, open_browser: bool, keep: Keep) -> None:
@@ -60,10 +61,14 @@ async def with_browser(issuer: Issuer, originator: str, open_browser: bool, keep
         await listener.conclude()
 
 
-async def with_device(issuer: Issuer, keep: Keep) -> None:
+def say(shown: DeviceCode) -> None:
+    voice.enter_this(shown.verification_url, shown.user_code, round(device.DEADLINE / 60))
+
+
+async def with_device(issuer: Issuer, keep: Keep, show: Show = say) -> None:
     """A code to be entered on any other device."""
     shown = await issuer.device_start()
-    voice.enter_this(shown.verification_url, shown.user_code, round(device.DEADLINE / 60))
+    show(shown)
     granted = await _poll(issuer, shown)
     grant = await issuer.exchange_code(granted.code, granted.verifier, issuer.device_redirect_uri)
     await keep(_document(issuer, grant, None))

@@ -13,6 +13,7 @@ import asyncio
 import errno
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -193,6 +194,11 @@ def find_accounts(configured: Sequence[str | Path], env: Mapping[str, str]) -> l
         return own
     cli = _codex_home(env) / AUTH_JSON
     return [AccountFile(cli, CODEX_CLI)] if cli.is_file() else []
+
+
+def is_own_name(name: str) -> bool:
+    """It becomes the name of a folder."""
+    return re.fullmatch(r"(?!\.)[A-Za-z0-9._-]{1,64}", name) is not None
 
 
 def own_account(name: str, env: Mapping[str, str]) -> AccountFile:

@@ -25,9 +25,11 @@ Usage:
     python -m auth status  [--account NAME] [--accounts PATH...] [--json]
     python -m auth refresh [--account NAME]
     python -m auth logout  [--account NAME] [--keep-remote]
+    python -m auth key add LABEL [--policy FILE]
 
 login opens the browser; status shows who is signed in, for how long, and what
-is left of the plan; refresh gets a new token now; logout forgets an account.
+is left of the plan; refresh gets a new token now; logout forgets an account;
+key makes a key with which one of your programs gets into the proxy.
 `--help` after a command tells more about it.
 
 Accounts are kept in ~/.codex-mitm/accounts, one folder each, or below
@@ -118,6 +120,24 @@ The Codex CLI's own file is never touched: that is for `codex logout`.
 
 Example:
     $ python -m auth logout --account work --keep-remote
+"""
+
+
+KEY_HELP = """\
+Make a key with which a program gets into the proxy.
+
+Usage:
+    python -m auth key add LABEL [--policy FILE]
+
+The key is shown once and kept nowhere: a policy has its hash only. As soon as
+there is one in the proxy's policy, nobody gets in without. To take a key back,
+delete its entry; a running proxy notices.
+
+    LABEL          what it is called in the log and in the record
+    --policy FILE  add its entry to this file; without it, the entry is shown
+
+Example:
+    $ python -m auth key add laptop --policy mitm_config/policy.yaml
 """
 
 
@@ -217,6 +237,23 @@ def signed_out(account: str, *, revoked: bool | None) -> None:
             say("end it at chatgpt.com, in the settings, under security")
         case None:
             say(f"the files of account {account} are deleted; its sign-in was not ended at OpenAI")
+
+
+# -- keys of the proxy's clients
+
+
+def new_key(key: str) -> None:
+    say("this is the key; it is not shown again:")
+    show(key)
+
+
+def paste_this(entry: str) -> None:
+    say("and this belongs into the policy file (mitm_config/policy.yaml):")
+    show(entry.rstrip())
+
+
+def key_added(label: str, policy: Path) -> None:
+    say(f"its entry is in {short(policy)}, as {label}")
 
 
 # -- how values are worded

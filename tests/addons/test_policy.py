@@ -20,7 +20,7 @@ WRONG = {
     "not YAML": ("aliases: {", "line 1"),
     "a list": ("- a", "must be a mapping"),
     "a key that nobody knows": ("alias: {}", "alias is not known, did you mean aliases?"),
-    "another": ("zzz: 1", "zzz is not known: only accounts, aliases, show_reasoning"),
+    "another": ("zzz: 1", "zzz is not known: only accounts, aliases, keys, origins, show_reasoning"),
     "a strategy that is none": ("accounts: {strategy: best}", "accounts: strategy: best is not one of round-robin, fill-first"),
     "a weight of nothing": ("accounts: {order: {a: {weight: 0}}}", "accounts: order: a: weight: 0 is not a whole number from 1"),
     "a misspelt rule": (

@@ -130,7 +130,7 @@ def test_fifty_megabytes_are_served(proxy: RunningProxy, control: Control) -> No
 
 def test_a_body_that_is_cut_in_the_middle_goes_nowhere(proxy: RunningProxy, control: Control) -> None:
     with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
-        connection.sendall(b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        connection.sendall(b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
     assert said(post(proxy.url)) == "You said: hello there"
     assert len(control.seen("backend", "responses")) == 1
 
@@ -149,7 +149,12 @@ REQUESTS = {
 def test_what_is_not_served_is_said(
     method: str, path: str, headers: dict[str, str], status: int, message: str, proxy: RunningProxy, control: Control
 ) -> None:
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: localhost",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     answer = raw_exchange(proxy.port, "\r\n".join([*lines, "", ""]).encode())  # an HTTP client would tidy the path
     assert answer.startswith(b"HTTP/1.1 %d " % status) and message.encode() in answer
     assert control.seen("backend") == []
@@ -165,20 +170,20 @@ def raw_exchange(port: int, request: bytes) -> bytes:
 
 
 def test_an_absolute_target_is_served_as_what_it_asks_of_us(proxy: RunningProxy, control: Control) -> None:
-    """As clients write it that were told to use us as their HTTP proxy; the host in it decides nothing."""
+    """As clients write it that were told to use us as their HTTP proxy; the host in it must be ours."""
     body = json.dumps(ask()).encode()
     head = (
-        b"POST http://oauth-proxy:9090/v1/responses HTTP/1.1\r\nHost: oauth-proxy:9090\r\nConnection: close\r\n"
+        b"POST http://localhost:9090/v1/responses HTTP/1.1\r\nHost: localhost:9090\r\nConnection: close\r\n"
         b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     )
     assert raw_exchange(proxy.port, head + body).startswith(b"HTTP/1.1 200")
     seen = only(control)
-    assert seen.target == "/backend-api/codex/responses" and "oauth-proxy" not in json.dumps(seen.headers)
+    assert seen.target == "/backend-api/codex/responses" and "localhost" not in json.dumps(seen.headers)
 
 
 def test_a_password_in_the_target_is_refused(proxy: RunningProxy, control: Control) -> None:
     # RFC 9110 4.2.4 forbids it.
-    answer = raw_exchange(proxy.port, b"GET http://user:CANARY@x/v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = raw_exchange(proxy.port, b"GET http://user:CANARY@x/v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400") and b'"error"' in answer
     assert b"CANARY" not in answer and "CANARY" not in proxy.log()
 
