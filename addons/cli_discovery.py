@@ -14,7 +14,7 @@ from mitmproxy import ctx, http
 
 from addons import engine
 from addons.accounts import ACCOUNT_KIND, CodexAccounts
-from addons.guard import Refused, guarded, is_open
+from addons.guard import Refused, guarded, guarded_head, is_open
 from addons.redact import account_said
 from addons.route import UPSTREAM, is_codex_cli
 from addons.streams import chain_of
@@ -81,6 +81,7 @@ class CodexDiscovery:
         elif path.startswith("/backend-api/"):
             raise Refused(invalid_url("GET", path))
 
+    @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Rewritten as it streams by, so that no account's id comes to stand on the flow."""
         if flow.response and flow.response.status_code == 200 and flow.metadata.get(UPSTREAM) == "codex":

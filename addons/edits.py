@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from mitmproxy import http
 
+from addons.guard import guarded_head
 from addons.wire.plan import Edit
 
 EDITS, MODEL = "codex.edits", "codex.model"
@@ -20,6 +21,7 @@ def note(flow: http.HTTPFlow, edits: Iterable[Edit]) -> None:
 class CodexEdits:
     """Tells them with every answer, refusals too: what was changed may be why."""
 
+    @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if not flow.response:
             return

@@ -6,7 +6,7 @@ from mitmproxy import http
 
 from addons import engine, hosts
 from addons.gate import CodexGate
-from addons.guard import is_ours
+from addons.guard import guarded_head, is_ours
 from addons.route import UPSTREAM
 from addons.streams import StreamChain
 from addons.traffic.untranslated import Document, EventStream, Untranslated
@@ -22,6 +22,7 @@ class CodexExit:
         self.overheard: WeakKeyDictionary[http.HTTPFlow, Untranslated] = WeakKeyDictionary()
         """Answers that nobody here translates."""
 
+    @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if not flow.response or not is_ours(flow):
             return

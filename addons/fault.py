@@ -15,7 +15,7 @@ from mitmproxy.addonmanager import Loader
 from addons import engine
 from addons.drill import FAILED, REFUSALS, BadDrill, Fault, Spoiler, draw, halves, labels, parse, pieces
 from addons.edits import note
-from addons.guard import guarded, is_open
+from addons.guard import guarded, guarded_head, is_open
 from addons.route import UPSTREAM, is_upgrade
 from addons.streams import StreamChain
 from addons.wire.plan import Edit
@@ -79,6 +79,7 @@ class CodexFault:
             flow.request.headers["accept-encoding"] = "identity"
             note(flow, [Edit("forced", "header accept-encoding", "the fault drill spoils the answer")])
 
+    @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         drawn, answer = self.drawn.get(flow), flow.response
         if not drawn or not answer or not engine.was_sent(flow):

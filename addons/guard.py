@@ -16,6 +16,9 @@ from addons.wire.errors import OpenAIError
 
 logger = logging.getLogger(__name__)
 
+# The failure is this suite's: no account is to blame for it, and to repeat the request would not help.
+OURS = "codex.our_fault"
+
 FAULT = OpenAIError(500, "codex-mitm failed on this request; its log says where")
 
 
@@ -40,7 +43,7 @@ def is_open(flow: http.HTTPFlow) -> bool:
 def guarded(hook: Callable[..., Any]) -> Callable[..., Any]:
     """For `requestheaders`, `request` and `response` hooks, sync or async: what escapes becomes the answer.
 
-    Not for `responseheaders`: the body of the answer is still to come there, so an answer can no longer be put in its place.
+    Not for `responseheaders`, whose answer is still on its way: that is `guarded_head`.
     """
     if inspect.iscoroutinefunction(hook):
 
@@ -60,6 +63,31 @@ def guarded(hook: Callable[..., Any]) -> Callable[..., Any]:
             _answer(flow, e)
 
     return guarded_sync
+
+
+def guarded_head(hook: Callable[[Any, http.HTTPFlow], None]) -> Callable[[Any, http.HTTPFlow], None]:
+    """For `responseheaders` hooks: an answer that one of them could not deal with must not pass as upstream has written it."""
+
+    @functools.wraps(hook)
+    def guarded_sync(self: Any, flow: http.HTTPFlow) -> None:
+        try:
+            hook(self, flow)
+        except exceptions.AddonHalt:
+            raise
+        except Exception:
+            logger.exception("%s failed at its answer's head", flow.request.path.partition("?")[0])
+            flow.metadata[OURS] = True
+            if flow.response and is_ours(flow):
+                engine.hold_head(flow)
+                flow.response.stream = lambda data: _fault_instead(flow)
+
+    return guarded_sync
+
+
+def _fault_instead(flow: http.HTTPFlow) -> list[bytes]:
+    if engine.head_is_held(flow):
+        engine.answer_instead(flow, engine.error_response(FAULT))
+    return []
 
 
 async def _run_async(running: Awaitable[None], flow: http.HTTPFlow) -> None:

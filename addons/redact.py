@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from mitmproxy import ctx, http
 
 from addons import engine
-from addons.guard import is_ours
+from addons.guard import guarded_head, is_ours
 from addons.keys import digest_of
 
 # Credentials in all the places where OpenAI clients and gateways put them (OpenAI, Azure, Anthropic, Google, LiteLLM), what a
@@ -162,6 +162,7 @@ class CodexRedact:
         if is_passing(flow) and is_sign_in(flow.request):
             flow.request.data.content = None  # with `store_streamed_bodies` it was kept
 
+    @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response and is_ours(flow):
             take_off(flow.response.headers, FROM_ANSWERS)

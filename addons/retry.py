@@ -17,7 +17,7 @@ from mitmproxy import http
 
 from addons import engine
 from addons.accounts import CodexAccounts, NotRenewed
-from addons.guard import Refused, guarded, is_ours
+from addons.guard import OURS, Refused, guarded, is_ours
 from addons.inject import CodexInject
 from addons.patience import STALE, Again, Attempt, Stop, client_retries, decide, retry_headers
 from addons.route import UPSTREAM, is_codex_cli
@@ -93,7 +93,8 @@ class CodexRetry:
     @guarded
     async def response(self, flow: http.HTTPFlow) -> None:
         try:
-            if UPSTREAM in flow.metadata and flow.response and flow.live and engine.was_sent(flow):
+            ours = OURS in flow.metadata or not engine.was_sent(flow)
+            if UPSTREAM in flow.metadata and flow.response and flow.live and not ours:
                 await self._judge(flow, flow.response)
         finally:
             if not engine.is_resending(flow):

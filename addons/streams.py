@@ -12,7 +12,7 @@ from typing import Protocol
 import orjson
 from mitmproxy import http
 
-from addons.guard import FAULT
+from addons.guard import FAULT, guarded_head
 from addons.route import UPSTREAM, is_codex_cli
 from addons.wire.errors import OpenAIError
 from addons.wire.plan import Dialect
@@ -162,6 +162,7 @@ def in_band(error: OpenAIError, dialect: Dialect) -> bytes:
 class CodexStreams:
     """Before every addon that has a stage. Successes stream; refusals are small and are kept whole for the `response` hooks."""
 
+    @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if not flow.response or UPSTREAM not in flow.metadata or not 200 <= flow.response.status_code < 300:
             return

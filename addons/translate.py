@@ -20,7 +20,7 @@ from addons import engine
 from addons.catalog import CodexCatalog
 from addons.continuity import CodexContinuity, refused
 from addons.edits import MODEL, in_a_header, note
-from addons.guard import FAULT, Refused, guarded, is_open
+from addons.guard import FAULT, Refused, guarded, guarded_head, is_open
 from addons.policy import CodexPolicy
 from addons.redact import CLIENT
 from addons.route import DIALECT, UPSTREAM
@@ -90,6 +90,7 @@ class CodexTranslate:
             raise refused(as_the_client_counts(e, expanded.ahead)) from e
         return replace(plan, edits=(*expanded.edits, *plan.edits))
 
+    @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         plan = self.plans.get(flow)
         if plan is None or not flow.response:

@@ -12,7 +12,7 @@ from mitmproxy.utils import asyncio_utils
 
 from addons import engine
 from addons.accounts import CodexAccounts
-from addons.guard import guarded, is_open
+from addons.guard import guarded, guarded_head, is_open
 from addons.inject import secret_headers
 from addons.names import user_agent
 from addons.pool import Standing
@@ -60,6 +60,7 @@ class CodexUsage:
         if is_open(flow) and flow.request.method == "GET" and flow.request.path.partition("?")[0] == PATH:
             flow.response = engine.json_response(200, orjson.dumps(await self.document()))
 
+    @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if not flow.response or flow.metadata.get(UPSTREAM) != "codex":
             return

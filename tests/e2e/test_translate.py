@@ -10,7 +10,7 @@ from tests.e2e.client import error, events, wait_until_ended
 from tests.e2e.conftest import options_for, write_account
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
-from tests.proxy import RunningProxy, running_proxy
+from tests.proxy import ENTRY, RunningProxy, running_proxy
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -202,3 +202,27 @@ def test_rules_are_read_again_and_a_mistake_keeps_the_old_ones(openai: FakeOpenA
         policy.write_text("alaises: {}\n")
         assert chat(proxy, model="mine").headers["x-codex-model"] == "gpt-5.6-luna"
         proxy.wait_for_log("alaises is not known, did you mean aliases?")
+
+
+BREAKER = """
+from mitmproxy import ctx
+
+def running():
+    ctx.master.addons.get("codextranslate").answers = None  # which is used where an answer begins
+"""
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_a_bug_at_the_head_of_an_answer_lets_nothing_of_it_through(
+    stream: bool, openai: FakeOpenAI, control: Control, tmp_path: Path
+) -> None:
+    breaker = tmp_path / "breaker.py"
+    breaker.write_text(BREAKER)
+    write_account(tmp_path / "auth.json", control.login())
+    options = options_for(openai, codex_accounts=str(tmp_path / "auth.json"))
+    with running_proxy(tmp_path, options, scripts=[ENTRY, breaker]) as proxy:
+        answer = chat(proxy, stream=stream)
+        assert answer.status_code == 500 and error(answer)["code"] == "server_error"
+        assert b"response.created" not in answer.content
+        proxy.wait_for_log("failed at its answer's head")
+    assert len(control.seen("backend", "responses")) == 1, "to repeat it would not help"
