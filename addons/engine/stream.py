@@ -14,7 +14,7 @@ from collections.abc import Generator
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from mitmproxy import connection
+from mitmproxy import connection, ctx
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HttpStream, SendHttp
 from mitmproxy.proxy.layers.http._events import (
@@ -376,11 +376,23 @@ def _tell(self: HttpStream, course: Course, chunks: list[bytes]) -> Commands:
 
 def _give_up(self: HttpStream, course: Course, lapse: Lapse) -> Commands:
     assert course.watch
+    if lapse == "idle" and _client_is_behind(self):
+        course.heard = time.monotonic()  # nothing is read of upstream until the client has what it is owed
+        return
     if course.told is None:
         yield from _stop_upstream(self)
         yield from _answer_for_upstream(self, lapse)
         return
     yield from _end_with(self, course, course.watch.give_up(lapse), f"the upstream's time is up ({lapse})")
+
+
+def _client_is_behind(self: HttpStream) -> bool:
+    """What was written to it is still on this machine: the silence is the client's, who reads slowly, and not upstream's."""
+    for handler in ctx.master.addons.get("proxyserver").connections.values():
+        if handler.client is self.context.client and (io := handler.transports.get(handler.client)):
+            transport = getattr(io.writer, "transport", None)
+            return bool(transport and transport.get_write_buffer_size())
+    return False
 
 
 class Connecting(layer.Layer):

@@ -1,6 +1,7 @@
 """An upstream that is silent: the client hears in words that it knows that somebody is there, and gets its whole answer."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,31 @@ def test_the_time_of_a_request_is_spent_once(openai: FakeOpenAI, control: Contro
         assert len(control.seen("backend", "responses")) == 1
         control.clear_faults()
         assert post(proxy.url, ask("again")).status_code == 200
+
+
+def test_a_client_that_reads_slowly_is_not_told_that_upstream_is_silent(
+    openai: FakeOpenAI, control: Control, tmp_path: Path
+) -> None:
+    """While it is behind, nothing is read of upstream, whose silence that is not."""
+    write_account(tmp_path / "auth.json", control.login())
+    created = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
+    item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+    opening = [created, {"type": "response.output_item.added", "output_index": 0, "item": item}]
+    word = {
+        "type": "response.output_text.delta",
+        "item_id": "msg_1",
+        "output_index": 0,
+        "content_index": 0,
+        "delta": "x" * (1 << 20),
+    }
+    ending = {"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "output": []}}
+    control.script([{"event": event} for event in [*opening, *[word] * 24, ending]])
+    options = options_for(openai, codex_accounts=str(tmp_path / "auth.json"), codex_idle_timeout="1")
+    with running_proxy(tmp_path, options) as proxy, httpx.Client(trust_env=False, timeout=60) as client:
+        with client.stream("POST", f"{proxy.url}/responses", json=ask()) as answer:
+            pieces = answer.iter_raw()
+            first = next(pieces)
+            time.sleep(3)
+            body = first + b"".join(pieces)
+    assert events(body)[-1]["type"] == "response.completed", body[-300:]
+    assert body.count(b"x" * 1000) >= 24
