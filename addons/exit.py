@@ -36,8 +36,6 @@ class CodexExit:
         if not flow.response or not is_ours(flow) or engine.is_resending(flow):
             return
         self._tell(flow, flow.response)  # once more, for an answer that took the place of another
-        if flow.request.method == "HEAD":
-            flow.response.data.content = b""  # its length may stay, its bytes would be taken for the next answer
         self._over(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:

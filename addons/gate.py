@@ -20,7 +20,7 @@ from mitmproxy.utils import human
 from addons import engine, hosts
 from addons.asked_model import asked_model
 from addons.edits import in_a_header
-from addons.guard import Refused, guarded, is_open
+from addons.guard import FAULT, Refused, guarded, is_open
 from addons.keys import KEY, TURNED_AWAY, Key, find, from_environment
 from addons.limits import Allowance, Over, expected_tokens
 from addons.policy import CodexPolicy
@@ -211,6 +211,8 @@ class CodexGate:
         if not is_open(flow):
             return
         guest = self.guests.get(flow)
+        if (guest is None or TURNED_AWAY in flow.metadata) and not flow.is_replay:
+            raise Refused(FAULT)  # a script before this one has broken at the head, and nobody has looked at it
         key = guest.key if guest else None
         # What is said on a WebSocket is not counted here. Whoever has limits is told to use POST, and is counted there.
         if is_upgrade(flow.request) and (not is_relayed(flow.request) or (key and key.is_limited)):

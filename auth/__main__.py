@@ -247,11 +247,8 @@ def make_parser() -> argparse.ArgumentParser:
     signing_out.add_argument("--keep-remote", action="store_true")
     signing_out.add_argument("--issuer", default=ISSUER_URL, metavar="URL")
 
-    adding = commands.add_parser("key", description=voice.KEY_HELP, allow_abbrev=False).add_subparsers(
-        metavar="COMMAND", required=True
-    )
-    adding_key = adding.add_parser("add", description=voice.KEY_HELP, allow_abbrev=False)
-    adding_key.set_defaults(run=_add_key)
+    adding_key = command("key", _add_key, voice.KEY_HELP)
+    adding_key.add_argument("action", choices=["add"], metavar="add")
     adding_key.add_argument("label", type=_own_name, metavar="LABEL")
     adding_key.add_argument("--policy", type=Path, metavar="FILE")
     return parser

@@ -3,17 +3,22 @@
 import hmac
 import string
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.test import taddons, tflow, tutils
 from ruamel.yaml import YAML
 
 from addons import hosts
 from addons.asked_model import asked_model
+from addons.gate import CodexGate
 from addons.keys import BadKeys, Key, digest_of, find, from_environment, validate_keys
-from addons.policy import BadPolicy, parse
+from addons.policy import BadPolicy, CodexPolicy, parse
 
 HASH = "sha256:" + "ab" * 32
 GOOD = {"label": "laptop", "hash": HASH}
@@ -177,6 +182,27 @@ def test_a_key_that_no_header_can_carry_is_no_key_and_not_none_either(value: str
 
 def test_what_is_kept_of_a_key_is_its_digest() -> None:
     assert "CANARY" not in repr(from_environment({"PROXY_API_KEY": "CANARY"}))
+
+
+# --- a head that nobody has looked at ---------------------------------------------------------------------------------
+
+
+async def test_a_request_whose_head_was_passed_over_is_refused(tmp_path: Path) -> None:
+    """mitmproxy calls nobody after a hook that raises, a hook of another script's too."""
+    (tmp_path / "policy.yaml").write_text("")
+    policy = CodexPolicy()
+    gate = CodexGate(policy, {})
+    with taddons.context(Proxyserver(), policy, gate) as tctx:
+        tctx.options.update(server=False, listen_host="127.0.0.1", mode=["reverse:https://x"])
+        tctx.options.update(codex_policy=str(tmp_path / "policy.yaml"))
+        for seen, status in ((True, None), (False, 500)):
+            flow = tflow.tflow(req=tutils.treq(headers=[(b"host", b"localhost")]))
+            flow.client_conn.proxy_mode = ProxyMode.parse("reverse:https://x")
+            flow.client_conn.sockname = ("127.0.0.1", 9090)
+            if seen:
+                gate.requestheaders(flow)
+            gate.request(flow)
+            assert (flow.response and flow.response.status_code) == status
 
 
 # --- hosts and origins ------------------------------------------------------------------------------------------------

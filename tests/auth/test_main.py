@@ -101,7 +101,13 @@ def test_nobody_to_refresh(program: Program) -> None:
 # -- help, usage, and how it ends
 
 
-COMMANDS = {"login": voice.LOGIN_HELP, "status": voice.STATUS_HELP, "refresh": voice.REFRESH_HELP, "logout": voice.LOGOUT_HELP}
+COMMANDS = {
+    "login": voice.LOGIN_HELP,
+    "status": voice.STATUS_HELP,
+    "refresh": voice.REFRESH_HELP,
+    "logout": voice.LOGOUT_HELP,
+    "key": voice.KEY_HELP,
+}
 
 
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=["all", *COMMANDS])

@@ -200,10 +200,11 @@ def test_each_way_is_one_with_a_key(openai: FakeOpenAI, proxy: RunningProxy, con
 def test_the_platform_hears_its_own_name_too(openai: FakeOpenAI, proxy: RunningProxy, control: Control, account: Path) -> None:
     write_account(account, {"auth_mode": "apikey", "OPENAI_API_KEY": control.api_key()})
     for method, path in (("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("GET", "/v1/files")):
-        httpx.request(method, f"{proxy.origin}{path}", headers=bearer(LAPTOP.key) | {"host": "oauth-proxy"}, trust_env=False)
+        headers = bearer(LAPTOP.key) | {"host": "oauth-proxy", "origin": PAGE}
+        httpx.request(method, f"{proxy.origin}{path}", headers=headers, trust_env=False)
     seen = control.seen("platform")
     assert len(seen) == 3 and {each.header("host") for each in seen} == {urlsplit(openai.platform_url).netloc}
-    assert not any("oauth-proxy" in value or LAPTOP.key in value for each in seen for _, value in each.headers)
+    assert not any(told in value for told in ("oauth-proxy", LAPTOP.key, PAGE) for each in seen for _, value in each.headers)
 
 
 @pytest.mark.slow
@@ -406,6 +407,8 @@ def test_a_page_of_our_own_needs_no_leave(proxy: RunningProxy) -> None:
     headers = bearer(LAPTOP.key) | {"origin": proxy.origin, "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}
     answer = httpx.get(f"{proxy.url}/models", headers=headers, trust_env=False)
     assert answer.status_code == 200 and "access-control-allow-origin" not in answer.headers
+    asked = {"origin": proxy.origin, "access-control-request-method": "POST"}
+    assert httpx.options(f"{proxy.url}/models", headers=asked, trust_env=False).status_code == 401, "nor does it get any"
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def test_a_body_that_is_cut_in_the_middle_goes_nowhere(proxy: RunningProxy, cont
 
 REQUESTS = {
     "unknown path": ("POST", "/v1/nothing", {}, 404, "Invalid URL (POST /v1/nothing)"),
-    "the root": ("GET", "/", {}, 404, "Invalid URL (GET /)"),
+    "the root": ("POST", "/", {}, 404, "Invalid URL (POST /)"),
     "wrong method": ("PUT", "/v1/responses", {}, 405, "Not allowed to PUT"),
     "not on this login": ("POST", "/v1/embeddings", {}, 404, "an account with an API key serves it"),
     "a websocket": ("GET", "/v1/responses", {"Upgrade": "websocket"}, 426, "WebSocket"),
