@@ -57,7 +57,12 @@ ANSWERS: dict[type[AuthError], tuple[int, str, bool]] = {
     TokenRejected: (502, "upstream_auth_error", False),
 }
 # The same for accounts that upstream does not want to hear from.
-ABSENCES = {"plan": (429, "usage_limit_reached"), "pace": (429, "rate_limit_exceeded"), "blocked": (403, "upstream_blocked")}
+ABSENCES = {
+    "plan": (429, "usage_limit_reached"),
+    "pace": (429, "rate_limit_exceeded"),
+    "blocked": (403, "upstream_blocked"),
+    "sign_in": (502, "upstream_auth_error"),
+}
 
 
 def refusal(error: AuthError) -> Refused:
@@ -204,11 +209,14 @@ class CodexAccounts:
 
     async def credential_of(self, name: str) -> Credential | None:
         """For questions about an account. None if it has none that is good."""
-        source = self.roster.sources.get(name)
+        source, asked_at = self.roster.sources.get(name), self.roster.clock()
         try:
             return await source.get() if source else None
+        except LoginRequired as e:
+            self._is_dead(Choice(name, "asked about", asked_at), e)
         except AuthError:
-            return None
+            pass  # told to the request that needs it
+        return None
 
     def lent_to(self, flow: http.HTTPFlow) -> Credential:
         return self.loans[flow].credential

@@ -90,7 +90,7 @@ class CodexPage:
     def running(self) -> None:
         for server in ctx.master.addons.get("proxyserver").servers:
             if isinstance(server.mode, ReverseMode) and server.listen_addrs:
-                logger.info("what goes on here: %s", address_of(*server.listen_addrs[0][:2]))
+                logger.info("sign in, and see what goes on: %s", address_of(*server.listen_addrs[0][:2]))
 
     @guarded
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -98,8 +98,7 @@ class CodexPage:
             return
         path, _, query = flow.request.path.partition("?")
         if path == PATH:
-            body = self.body if flow.request.method == "GET" else b""
-            flow.response = http.Response.make(200, body, dict(self.head))
+            flow.response = http.Response.make(200, self.body, dict(self.head))
         elif path == CALLS_PATH:
             document = await asyncio.to_thread(last_calls, self.traffic.recorder, self.traffic.path, limit_of(query))
             flow.response = engine.json_response(200, orjson.dumps(document), {"cache-control": "no-store"})

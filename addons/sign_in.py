@@ -263,9 +263,10 @@ def wanted(body: bytes) -> tuple[str, bool]:
 
 
 def stranger_of(request: http.Request, origin: str) -> OpenAIError | None:
-    """Why this comes neither from our own page nor from a program. `origin` is a page that may use the API, which is not enough."""
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    if site not in ("same-origin", "none") or (origin and not is_own_origin(origin, request.host_header)):
+    """Why this comes neither from our own page nor from a program. Of other pages the gate lets in those that may use the API
+    (`origin` is of such a one), and that is not enough.
+    """
+    if origin and not is_own_origin(origin, request.host_header):
         return OpenAIError(403, "this is for the proxy's own page, and it was another site that asked", code="origin_not_allowed")
     if request.headers.get(PAGE_HEADER) != "1":
         return OpenAIError(403, f"this changes something: send the header {PAGE_HEADER}: 1 with it", code="page_header_missing")

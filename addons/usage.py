@@ -70,6 +70,7 @@ class CodexUsage:
 
     async def document(self) -> dict[str, object]:
         """Of every account, as fresh as can be had."""
+        await self.accounts.look_again()
         now = time.time()
         await asyncio.gather(
             *(self._ask(standing.name) for standing in self.accounts.standings() if is_due(standing, now, FRESH_FOR))

@@ -90,6 +90,13 @@ def standing(proxy: RunningProxy) -> dict[str, str]:
     return {account["name"]: account["state"] for account in accounts}
 
 
+def until_standing(proxy: RunningProxy, name: str, state: str, timeout: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout
+    while (found := standing(proxy)).get(name) != state:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
 # -- signing in
 
 
@@ -115,6 +122,7 @@ def test_a_second_account_under_a_name_of_its_own(nobody: RunningProxy, control:
     assert said(post(nobody.url, headers={"x-codex-account": "bob-2.work"})) == "You said: hello there"
 
 
+@pytest.mark.slow
 def test_a_dead_sign_in_is_mended_by_its_owner(nobody: RunningProxy, control: Control, folder: Path) -> None:
     write_account(folder / "default/auth.json", control.login(ALICE))
     control.revoke("all", ALICE)
@@ -125,6 +133,19 @@ def test_a_dead_sign_in_is_mended_by_its_owner(nobody: RunningProxy, control: Co
     assert outcome(nobody, invitation)["state"] == "done"
     assert standing(nobody)["default"] == "serving", "it shows before anybody has sent a request"
     assert said(post(nobody.url)) == "You said: hello there"
+
+
+@pytest.mark.slow
+def test_what_is_shown_of_an_account_is_true_before_a_request_finds_out(
+    nobody: RunningProxy, control: Control, folder: Path
+) -> None:
+    """Its sign-in is dead; then it is mended in a terminal."""
+    path = write_account(folder / "forgotten/auth.json", control.login(BOB, lifetime=10, issued_ago=100))
+    control.revoke("all", BOB)
+    until_standing(nobody, "forgotten", "out")
+    write_account(path, control.login(BOB))
+    until_standing(nobody, "forgotten", "serving")
+    assert control.seen("backend", "responses") == []
 
 
 def test_a_refusal_at_openai_is_told(nobody: RunningProxy, control: Control, folder: Path) -> None:
@@ -336,6 +357,7 @@ def test_where_it_is_stands_in_the_log(nobody: RunningProxy) -> None:
     assert f"http://127.0.0.1:{nobody.port}/\n" in nobody.log()
 
 
+@pytest.mark.slow
 def test_with_client_keys_the_page_comes_and_the_data_does_not(openai: FakeOpenAI, control: Control, tmp_path: Path) -> None:
     key = "cmx-of-the-test-0123456789"
     with running_proxy(tmp_path, options_for(openai), env={"PROXY_API_KEY": key}) as proxy:
