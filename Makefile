@@ -8,6 +8,8 @@ PYTHON_MIN := 12
 VENV := .venv/bin
 # Extra arguments for the program behind a target: make run ARGS="-p 8080", make login ARGS=--device
 ARGS ?=
+# Over as many processes as there are cores, and not over more than four: most tests start processes of their own.
+SPREAD := -n auto --maxprocesses 4 --dist loadgroup
 # The clients from npm that the tests run; their tests skip where there is no npm.
 CLIENTS := $(if $(shell command -v npm 2>/dev/null),$(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcard tests/clients/*/package.json)))
 

@@ -78,7 +78,7 @@ addons = [
     CodexClock(),
     CodexEdits(),
     _translate,
-    CodexRetry(_accounts, _inject),
+    CodexRetry(_accounts, _translate, _inject),
     CodexUpstreamErrors(),
     CodexWebsocket(),
     CodexFault(),

@@ -21,10 +21,11 @@ from addons.guard import OURS, Refused, guarded, is_ours
 from addons.inject import CodexInject
 from addons.patience import STALE, Again, Attempt, Stop, client_retries, decide, retry_headers
 from addons.route import UPSTREAM, is_codex_cli
+from addons.translate import CodexTranslate
 from addons.upstreams import bare_path
 from addons.wire import quota_reports
 from addons.wire.errors import OpenAIError, json_object
-from addons.wire.verdict import SIGN_IN_DEAD, Broken, Verdict, of_answer, of_connection
+from addons.wire.verdict import SIGN_IN_DEAD, Broken, Verdict, of_answer, of_connection, of_error
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +79,9 @@ def wrong_upstream(scopes: str) -> OpenAIError:
 class CodexRetry:
     """Before `CodexUpstreamErrors`, which brings what is left of a refusal into the client's shape."""
 
-    def __init__(self, accounts: CodexAccounts, inject: CodexInject) -> None:
+    def __init__(self, accounts: CodexAccounts, translate: CodexTranslate, inject: CodexInject) -> None:
         self.accounts = accounts
+        self.translate = translate
         self.inject = inject
         self.attempts: WeakKeyDictionary[http.HTTPFlow, list[Attempt]] = WeakKeyDictionary()
         self.retries_of_the_client: WeakKeyDictionary[http.HTTPFlow, int] = WeakKeyDictionary()
@@ -104,10 +106,10 @@ class CodexRetry:
         self.accounts.give_back(flow)
 
     async def _judge(self, flow: http.HTTPFlow, answer: http.Response) -> None:
-        if answer.status_code < 400:
-            self.accounts.served(flow)
-            return
         now = time.time()
+        if answer.status_code < 400:
+            self._learn(flow, now)
+            return
         body = answer.get_content(strict=False) or b""
         if flow.metadata[UPSTREAM] == "platform" and (scopes := missing_scopes(answer.status_code, body)):
             raise Refused(wrong_upstream(scopes))
@@ -122,6 +124,17 @@ class CodexRetry:
                 raise Refused(self._token_refused(flow, verdict))
             for name, value in retry_headers(verdict, now).items():
                 answer.headers.setdefault(name, value)
+
+    def _learn(self, flow: http.HTTPFlow, now: float) -> None:
+        """From an answer that has come to its end: what it said of the plan, and a failure that came too late to be repeated."""
+        told = self.translate.answers.get(flow)
+        stage = told.stage if told else None
+        for event in stage.side_events if stage else ():
+            self.accounts.heard(flow, quota_reports.of_event(event, now))
+        if stage and stage.failure:
+            self.accounts.failed(flow, of_error(stage.failure, now))
+        else:
+            self.accounts.served(flow)
 
     def _verdict(self, flow: http.HTTPFlow, answer: http.Response, body: bytes, now: float) -> Verdict:
         cause = engine.failure_of(flow)

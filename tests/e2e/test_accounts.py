@@ -112,6 +112,24 @@ def test_all_plans_used_up_is_told_with_the_time_at_which_the_first_is_back(two:
     assert len(control.seen("backend", "responses")) == 2
 
 
+def test_a_plan_that_is_used_up_in_the_middle_of_an_answer_is_known_afterwards(two: RunningProxy, control: Control) -> None:
+    """The client was told in the stream, for whom it is too late. The next request does not go there any more."""
+    item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+    word = {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": "well"}
+    used_up = {
+        "type": "response.failed",
+        "response": {"status": "failed", "error": {"code": "usage_limit_reached", "message": "no"}},
+    }
+    opening = [CREATED, {"type": "response.output_item.added", "output_index": 0, "item": item}]
+    control.script([{"event": event} for event in [*opening, word, used_up]])
+    answer = post(two.url)
+    assert answer.status_code == 200 and events(answer.content)[-1]["type"] == "response.failed"
+    for number in range(3):
+        assert said(post(two.url, ask(f"{number}"))) == f"You said: {number}"
+    first, *others = who(control)
+    assert first not in others
+
+
 def test_a_dead_sign_in_takes_the_account_out_until_there_is_another(two: RunningProxy, control: Control, folder: Path) -> None:
     control.revoke("all", ALICE)
     for number in range(4):

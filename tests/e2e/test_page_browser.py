@@ -320,15 +320,21 @@ setTimeout(() => done(sum), 200);
 
 
 def test_nothing_jumps_while_it_loads(browser: Browser, control: Control, home: Path) -> None:
-    """Chromium's own measure; up to 0.1 is good (web.dev/cls)."""
+    """Chromium's own measure; 0.1 is good (web.dev/cls), and one account that pushes the page down makes 0.02. The plans come when all
+    else has long been painted.
+    """
     browser.until_said("#accounts", "Nobody is signed in")
-    assert browser.driver.execute_async_script(SHIFTS) < 0.1
-    write_account(home / ".codex-mitm/accounts/default/auth.json", control.login(ALICE))
-    browser.until(lambda: not nobody_is_left(browser.proxy), "the account")
-    post(browser.proxy.url)
+    assert browser.driver.execute_async_script(SHIFTS) < 0.01
+    browser.phone()
+    control.fault("usage", {"status": 500, "body": "not yet"}, times=None)
+    for name, email in (("new", ALICE), ("newer", BOB)):
+        write_account(home / ".codex-mitm/accounts" / name / "auth.json", control.login(email))
+    browser.until(lambda: not nobody_is_left(browser.proxy), "the accounts")
+    control.clear_faults()
+    control.fault("usage", {"delay": 0.7}, times=None)
     browser.open()
-    browser.until(lambda: browser.all("#accounts [role=meter]") and browser.all("#calls details"), "all of it")
-    assert browser.driver.execute_async_script(SHIFTS) < 0.1
+    browser.until(lambda: browser.all("#accounts [role=meter]"), "the plans")
+    assert browser.driver.execute_async_script(SHIFTS) < 0.01
 
 
 def test_it_asks_for_the_key_of_a_proxy_that_has_one(

@@ -330,7 +330,7 @@ def test_verify_finds_nothing(full: Program) -> None:
 
 
 def test_verify_finds_what_somebody_put_there_and_does_not_repeat_it(full: Program) -> None:
-    key = "sk-proj-Abc123def456GHI789jkl012"
+    key = "sk-proj-SENTINEL456def789jkl012"
     with closing(sqlite3.connect(full.path)) as db:
         db.execute("UPDATE calls SET error = ? WHERE seq = 2", (key,))
         # As a packing without redaction would have written it.

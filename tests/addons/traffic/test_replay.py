@@ -72,7 +72,7 @@ def test_a_refusal_is_told_by_the_exit_code(full: Program) -> None:
 
 
 def test_it_says_that_secrets_are_missing(program: Program) -> None:
-    record(program.path, call(1, bodies=Bodies(Body.whole(b'{"key": "sk-proj-Abc123def456GHI789jkl012"}'))))
+    record(program.path, call(1, bodies=Bodies(Body.whole(b'{"key": "sk-proj-SENTINEL456def789jkl012"}'))))
     with proxy(b"x") as (server, asked):
         ran = program.run("replay", "last", "--to", server.url)
     assert "parts of this request were redacted" in ran.err and sent(asked)[1] == {"key": "[redacted key]"}

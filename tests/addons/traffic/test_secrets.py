@@ -10,7 +10,8 @@ from addons.traffic.secrets import BadPattern, compile_patterns, find, redacted,
 from tests.addons.traffic.tokens import escaped, tokens, unescaped
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
-KEY = "sk-proj-Abc123def456GHI789jkl012"
+HEX = "0123456789abcdef" * 2
+KEY = "sk-proj-SENTINEL456def789jkl012"
 
 SECRETS = {
     "a jwt": (JWT, "[redacted jwt]"),
@@ -22,8 +23,8 @@ SECRETS = {
     "a bearer of one long word": ("Bearer " + "abcdefghij" * 3, "Bearer [redacted bearer]"),
     "a bearer in a query": ("q=Bearer%20abcdef123456", "q=Bearer%20[redacted bearer]"),
     "a key": (f'{{"key": "{KEY}"}}', '{"key": "[redacted key]"}'),
-    "a key of hexadecimal digits": ("key=sk-0123456789abcdef0123456789abcdef", "key=[redacted key]"),
-    "such a key behind a word with a dash": ("desk-sk-0123456789abcdef0123456789abcdef", "de[redacted key]"),
+    "a key of hexadecimal digits": (f"key=sk-{HEX}", "key=[redacted key]"),
+    "such a key behind a word with a dash": (f"desk-sk-{HEX}", "de[redacted key]"),
     "a session": ("sess-Abc123def456GHI789jkl012", "[redacted key]"),
     "a personal access token": ("at-Abc123def456GHI789jkl012", "[redacted token]"),
     "a refresh token": ("rt.1.Abc123def456GHI789jkl012", "[redacted token]"),

@@ -9,7 +9,7 @@ from addons.traffic.stories import as_json, client_name, exchange_of, story_of
 from addons.wire.plan import Edit
 from tests.addons.traffic.calls import call, refused
 
-KEY = "sk-proj-Abc123def456GHI789jkl012"
+KEY = "sk-proj-SENTINEL456def789jkl012"
 
 
 @pytest.mark.parametrize("exchange", [call(), refused()], ids=["served", "refused"])
