@@ -320,8 +320,8 @@ setTimeout(() => done(sum), 200);
 
 
 def test_nothing_jumps_while_it_loads(browser: Browser, control: Control, home: Path) -> None:
-    """Chromium's own measure; 0.1 is good (web.dev/cls), and one account that pushes the page down makes 0.02. The plans come when all
-    else has long been painted.
+    """Chromium's own measure; 0.1 is good (web.dev/cls), and one account that pushes the page down makes 0.02. The plans come when
+    all else has long been painted.
     """
     browser.until_said("#accounts", "Nobody is signed in")
     assert browser.driver.execute_async_script(SHIFTS) < 0.01
