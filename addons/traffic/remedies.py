@@ -29,6 +29,9 @@ BY_CODE: Mapping[str, str] = {
     "queue_timeout": "requests before it took too long: send fewer at once, or raise `codex_max_parallel` or `codex_queue_timeout`",
     "proxy_stopped": "start the proxy again and repeat the call",
     "request_too_large": "send less, or raise `body_size_limit`",
+    "host_not_allowed": "the client used a name for the proxy that it does not serve: add it to `codex_hosts`",
+    "invalid_host": "the client sent no Host header, or several: every HTTP library sends one",
+    "origin_not_allowed": "a web page asked: list its site under `origins` in policy.yaml, if it may spend your plan",
     "invalid_api_key": "the key of the client or account is refused: look at `python -m auth status`",
     "server_error": "if the message names codex-mitm, its log has the fault; else upstream failed, and trying again helps",
     # OpenAI's

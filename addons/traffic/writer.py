@@ -249,7 +249,8 @@ class Recorder:
             known, self._trouble = self._trouble, why
         if known != why:
             hint = f" ({error.remedy})" if isinstance(error, BadDatabase) else ""
-            logger.error("calls cannot be recorded in %s, %s%s; the proxy goes on, and it is tried again", self._path, why, hint)
+            # No error: mitmproxy ends when one is logged while it starts.
+            logger.warning("calls cannot be recorded in %s, %s%s; the proxy goes on, and it is tried again", self._path, why, hint)
 
     def _pause(self) -> None:
         with self._changed:

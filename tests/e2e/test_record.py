@@ -325,3 +325,15 @@ def test_no_secret_is_in_the_database_or_in_what_a_command_says(
     for secret in (*tokens, KEY):
         assert secret not in said_by_commands and not any(secret.encode() in content for content in files.values())
     assert program.run("verify").code == 0
+
+
+def test_a_database_that_is_none_does_not_keep_the_proxy_from_serving(openai: FakeOpenAI, control: Control, tmp_path: Path) -> None:
+    """mitmproxy ends by itself when an error is logged while it starts."""
+    (tmp_path / "notes.txt").write_text("this is no database" * 100)
+    write_account(tmp_path / "auth.json", control.login())
+    options = options_for(openai, codex_accounts=str(tmp_path / "auth.json"), codex_traffic=str(tmp_path / "notes.txt"))
+    with running_proxy(tmp_path, options) as proxy:
+        assert said(post(proxy.url)) == "You said: hello there"
+        proxy.wait_for_log("calls cannot be recorded")
+        assert said(post(proxy.url)) == "You said: hello there" and proxy.process.poll() is None
+    assert (tmp_path / "notes.txt").read_text().startswith("this is no database")
