@@ -20,9 +20,9 @@ from tests.proxy import RunningProxy, running_proxy
 
 PASSWORD = "of-the-test"
 # mitmweb compares the two, and takes any value from who knows the password.
-TOKEN = "0123456789abcdef0123456789abcdef"
+TOKEN = "0123456789abcdef" * 2
 KEY = "sk-CANARY0client0key0of0this0test1234"
-MANY = 1500
+MANY = 800
 
 
 @dataclass
