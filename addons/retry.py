@@ -21,6 +21,7 @@ from addons.guard import OURS, Refused, guarded, is_ours
 from addons.inject import CodexInject
 from addons.patience import STALE, Again, Attempt, Stop, client_retries, decide, retry_headers
 from addons.route import UPSTREAM, is_codex_cli
+from addons.streams import StreamChain
 from addons.translate import CodexTranslate
 from addons.upstreams import bare_path
 from addons.wire import quota_reports
@@ -131,7 +132,9 @@ class CodexRetry:
         stage = told.stage if told else None
         for event in stage.side_events if stage else ():
             self.accounts.heard(flow, quota_reports.of_event(event, now))
-        if stage and stage.failure:
+        chain = flow.response.stream if flow.response else None
+        ended_here = isinstance(chain, StreamChain) and chain.last_words is not None  # a deadline, the fault drill
+        if stage and stage.failure and not ended_here:
             self.accounts.failed(flow, of_error(stage.failure, now))
         else:
             self.accounts.served(flow)
