@@ -369,11 +369,15 @@ def test_with_client_keys_the_page_comes_and_the_data_does_not(openai: FakeOpenA
         assert control.seen("issuer") == []
         bearer = {"authorization": f"Bearer {key}"}
         assert call(proxy, "POST", body={}, **bearer).status_code == 200
-        # Meanwhile something befalls the record.
-        for file in tmp_path.glob(".codex-mitm/traffic.db*"):
-            file.unlink()
-        (tmp_path / ".codex-mitm/traffic.db").write_text("this is no database\n" * 100)
-        assert "traffic.db" in httpx.get(f"{proxy.origin}/codex/calls", headers=bearer, trust_env=False).json()["why"]
+        deadline, why = time.monotonic() + 15, None
+        while why is None:  # the recorder may be just writing, and makes a new file then
+            assert time.monotonic() < deadline, "the record was spoiled, and nobody said so"
+            # Meanwhile something befalls the record.
+            for file in tmp_path.glob(".codex-mitm/traffic.db*"):
+                file.unlink(missing_ok=True)
+            (tmp_path / ".codex-mitm/traffic.db").write_text("this is no database\n" * 100)
+            why = httpx.get(f"{proxy.origin}/codex/calls", headers=bearer, trust_env=False).json()["why"]
+        assert "traffic.db" in why
         assert proxy.stop() == 0 and "Traceback" not in proxy.log(), "a sign-in that waits keeps no proxy from ending"
     started.clear()
 
