@@ -2,14 +2,16 @@
 # .venv-clients/ and, where there is npm, node_modules/; nothing outside it is changed.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run web login demo test quick lint bench clean
+.PHONY: help run web login demo test cover quick lint bench clean
 
 PYTHON_MIN := 12
 VENV := .venv/bin
 # Extra arguments for the program behind a target: make run ARGS="-p 8080", make login ARGS=--device
 ARGS ?=
-# Over as many processes as there are cores, and not over more than four: most tests start processes of their own.
-SPREAD := -n auto --maxprocesses 4 --dist loadgroup
+# Over four processes, also where there are two cores: most tests wait, for a process of their own or for a time to pass.
+SPREAD := -n 4 --dist loadgroup
+# The tests start hundreds of Pythons. Each would read all of its sources anew where the user's shell forbids to keep what it made of them.
+test cover quick: export PYTHONDONTWRITEBYTECODE :=
 # The clients from npm that the tests run; their tests skip where there is no npm.
 CLIENTS := $(if $(shell command -v npm 2>/dev/null),$(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcard tests/clients/*/package.json)))
 
@@ -29,6 +31,9 @@ demo: .venv ## offline tour: a fake OpenAI, the proxy, a sign-in, two answers
 	$(VENV)/python -m tests.demo $(ARGS)
 
 test: .venv .venv-clients/installed $(CLIENTS) lint ## everything
+	$(VENV)/python -m pytest $(SPREAD) $(ARGS)
+
+cover: .venv .venv-clients/installed $(CLIENTS) ## everything, and which lines no test has run
 	$(VENV)/python -m pytest --cov $(SPREAD) $(ARGS)
 
 quick: .venv ## the fast tests only
@@ -44,7 +49,7 @@ bench: .venv ## what translating a token and a request costs
 	$(VENV)/python -m tests.bench.wire
 
 clean: ## remove what make has fetched
-	rm -rf .venv .venv-clients .uv .mypy_cache .pytest_cache .ruff_cache .coverage* tests/clients/*/node_modules tests/clients/*/.npm-cache
+	rm -rf .venv .venv-clients .uv .cache .mypy_cache .pytest_cache .ruff_cache .coverage* tests/clients/*/node_modules tests/clients/*/.npm-cache
 
 # A Python that is new enough, from PATH or from pyenv; empty if there is none, and uv then downloads one.
 FIND_PYTHON = pyenv="$${PYENV_ROOT:-$$HOME/.pyenv}"; [ -d "$$pyenv" ] || pyenv=$$(dirname "$$(command -v pyenv)")/..; \
@@ -60,13 +65,13 @@ FIND_PYTHON = pyenv="$${PYENV_ROOT:-$$HOME/.pyenv}"; [ -d "$$pyenv" ] || pyenv=$
 	  { rm -rf .uv; echo "cannot fetch uv: install python3-venv (Debian: apt install python3-venv) or uv itself" >&2; exit 1; }; fi
 
 .venv: .uv/bin/uv pyproject.toml uv.lock
-	@found=$$($(FIND_PYTHON)); .uv/bin/uv sync --quiet --locked --python "$${found:->=3.$(PYTHON_MIN)}"
+	@found=$$($(FIND_PYTHON)); .uv/bin/uv sync --quiet --locked --compile-bytecode --python "$${found:->=3.$(PYTHON_MIN)}"
 	@touch .venv
 
 # Python clients for the tests that cannot live beside mitmproxy.
 .venv-clients/installed: tests/clients/requirements.txt | .venv
 	@.uv/bin/uv venv --quiet --allow-existing --python $(VENV)/python .venv-clients
-	@.uv/bin/uv pip sync --quiet --python .venv-clients --require-hashes tests/clients/requirements.txt
+	@.uv/bin/uv pip sync --quiet --compile-bytecode --python .venv-clients --require-hashes tests/clients/requirements.txt
 	@touch $@
 
 # npm writes this file last. Its cache is in the folder as well, so that it needs no home and leaves nothing in one.

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -89,7 +90,9 @@ class TestHoweverItIsCutUp:
     def test_in_two_pieces(self, make: Callable[..., Stage], events: list[Event], limits: dict[str, Any]) -> None:
         stream = sse(small(events))
         whole = feed(make(**limits), stream)
-        assert all(feed(make(**limits), *pieces) == whole for pieces in two_pieces(stream))
+        # Of a long stream every seventh cut: over the cases each place within an event comes up, and byte by byte is tried above.
+        cuts = islice(two_pieces(stream), 0, None, 1 if len(stream) < 4_000 else 7)
+        assert all(feed(make(**limits), *pieces) == whole for pieces in cuts)
 
     def test_with_other_line_ends(self, events: list[Event], limits: dict[str, Any]) -> None:
         stream = sse(events)
