@@ -19,3 +19,15 @@ def need_mounts() -> None:
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-rm", "true"], capture_output=True, check=False).returncode != 0:
         missing("unshare -rm (util-linux, user namespaces) is missing or not permitted")
+
+
+def need_programs(*names: str) -> None:
+    if lacking := [name for name in names if shutil.which(name) is None]:
+        missing(f"needs {', '.join(lacking)}")
+
+
+def need_root() -> None:
+    """For files of other users, and for a network of one's own; a container's root may often do neither."""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "--mount", "--net", "true"], capture_output=True, check=False).returncode != 0:
+        missing("needs root, and unshare --mount --net (util-linux)")
