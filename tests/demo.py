@@ -1,23 +1,29 @@
 """`make demo`: the whole story offline in a few seconds. A fake OpenAI, the real proxy, a sign-in, an answer, and an answer on a
 token that was revoked in between; then what happened to each, as the fake saw it.
+
+With --stay there is no story: the two are there for the lessons of docs/learn.md, see playground.py.
 """
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 
 from tests.e2e.client import ask
-from tests.fakes.control import Control
+from tests.fakes.control import Control, Seen
 from tests.fakes.openai import FakeOpenAI
 from tests.proxy import ROOT, RunningProxy, environment, running_proxy
+
+# What a request to the token endpoint brings, for tokens.
+GRANTS = {"authorization_code": "a code", "refresh_token": "a refresh token"}
 
 
 def say(text: str = "") -> None:
@@ -25,6 +31,16 @@ def say(text: str = "") -> None:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="make demo", usage="make demo [ARGS=--stay]", description="offline, with a fake OpenAI")
+    parser.add_argument("--stay", action="store_true", help="stay until Ctrl-C, for the lessons of docs/learn.md")
+    if parser.parse_args().stay:
+        from tests.playground import stay
+
+        return stay()
+    return tell()
+
+
+def tell() -> int:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="codex-mitm-demo-", ignore_cleanup_errors=True)))
         fake = stack.enter_context(FakeOpenAI())
@@ -100,13 +116,22 @@ def deltas(answer: httpx.Response) -> Iterator[str]:
 
 
 def explain(control: Control) -> None:
-    known = {token: f"token {n}" for n, token in enumerate(control.tokens("access"), 1)}
-    for seen in control.seen():
-        bearer = str(seen.header("authorization") or "").removeprefix("Bearer ")
-        with_what = f"with {known[bearer]}" if bearer in known else ""
-        say(f"   {seen.origin:8} {seen.method:4} {seen.target.partition('?')[0]:33} {seen.status} {with_what}".rstrip())
+    for line in lines_of(control.seen(), control):
+        say(line)
     counts = control.counts()
     say(f"   refreshes: {counts.refreshes}; refresh tokens used twice: {counts.reuses}")
+
+
+def lines_of(requests: Iterable[Seen], control: Control) -> Iterator[str]:
+    """What the fake OpenAI was asked, with tokens by their number."""
+    known = {token: f"token {n}" for n, token in enumerate(control.tokens("access"), 1)}
+    for seen in requests:
+        bearer = str(seen.header("authorization") or "").removeprefix("Bearer ")
+        asked = dict(seen.form or []) or (seen.json if isinstance(seen.json, dict) else {})
+        what = known.get(bearer) or GRANTS.get(str(asked.get("grant_type")))
+        with_what = f"with {what}" if what else ""
+        status = "none" if seen.status is None else seen.status
+        yield f"   {seen.origin:8} {seen.method:4} {seen.target.partition('?')[0]:36} {status} {with_what}".rstrip()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,10 +20,18 @@ BIN = Path(sys.executable).parent
 _LISTENING = re.compile(r"proxy.* listening at (?:\*|[\d.]+|\[[^]]+\]):(\d+)")
 # A cold start is under two seconds here; a loaded machine may take ten times that.
 START_TIMEOUT = 40.0
+# What a proxy says that would let requests finish first.
+WAITS = "a second Ctrl-C or SIGTERM ends the wait"
 
 
 class ProxyDied(Exception):
     """The process ended before it listened; the message is its log."""
+
+
+def free_port() -> int:
+    """For a program that cannot be told to take any: mitmweb's own pages."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def failing_start(home: Path, options: Mapping[str, str] | None = None, **more: Any) -> str:
@@ -60,9 +69,16 @@ class RunningProxy:
             time.sleep(0.02)
 
     def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 20.0) -> int:
-        """Ends the process if it is still there; returns its exit code."""
+        """Ends the process if it is still there, and requests that are under way with it; returns its exit code."""
         if self.process.poll() is None:
+            begun = len(self.log())
             self.process.send_signal(how)
+            deadline = time.monotonic() + timeout
+            while self.process.poll() is None and time.monotonic() < deadline:
+                if WAITS in self.log()[begun:]:
+                    self.process.send_signal(how)
+                    break
+                time.sleep(0.02)
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:

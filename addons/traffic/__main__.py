@@ -1,4 +1,4 @@
-"""`python -m addons.traffic`: from the arguments to the exit code.
+"""`codex-traffic`, the same as `python -m addons.traffic`: from the arguments to the exit code.
 
 0 is success, 1 a reason that was told, 2 a wrong usage, 130 Ctrl-C. `tail` is started often and has to be there at once: what only
 one command needs is imported by it.
@@ -22,10 +22,13 @@ from addons.traffic.text import Page, fail
 
 type Arguments = argparse.Namespace
 
+# Where the proxy has its rules, unless `codex_policy` says otherwise.
+POLICY = Path(__file__).resolve().parents[2] / "mitm_config" / "policy.yaml"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
-        parsed = make_parser().parse_args(arguments)
+        parsed = make_parser(as_typed(sys.argv[0], os.environ.get("PATH", ""))).parse_args(arguments)
         code: int = parsed.run(parsed, Page(sys.stdout))
         sys.stdout.flush()
         return code
@@ -155,10 +158,25 @@ def _prune(parsed: Arguments, page: Page) -> int:
 
 
 def _verify(parsed: Arguments, page: Page) -> int:
+    from addons.traffic.searching import PatternsFailed, Searching
     from addons.traffic.upkeep import verify
 
-    with _reading(parsed) as db:
-        return 0 if verify(db, page) else 1
+    patterns = _redact_patterns(parsed.policy)
+    with _reading(parsed) as db, closing(Searching(patterns)) as search:
+        try:
+            return 0 if verify(db, page, search if patterns else None) else 1
+        except PatternsFailed as e:
+            raise TrafficError(str(e), "a pattern without repetitions within repetitions is faster") from e
+
+
+def _redact_patterns(policy: Path | None) -> Sequence[str]:
+    from addons.traffic.patterns import BadPattern, patterns_in
+
+    found = policy or (POLICY if POLICY.exists() else None)
+    try:
+        return patterns_in(found.read_text(encoding="utf-8-sig")) if found else ()
+    except (OSError, UnicodeDecodeError, BadPattern) as e:
+        raise TrafficError(f"{found} cannot be used: {e}", "`--policy FILE` names another one") from e
 
 
 @contextmanager
@@ -173,6 +191,17 @@ def _reading(parsed: Arguments) -> Iterator[sqlite3.Connection]:
 
 # -- the arguments
 
+# As pyproject.toml installs it, and as `manual` calls it.
+NAME = "codex-traffic"
+
+
+def as_typed(program: str, search: str) -> str:
+    """What stood before the arguments, from sys.argv[0] and PATH: so what the help says can be typed again."""
+    place = Path(program)
+    if place.name == "__main__.py":
+        return "python -m addons.traffic"
+    return place.name if place.parent in map(Path, search.split(os.pathsep)) else program
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse finds the words, `manual` has ours."""
@@ -185,13 +214,13 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m addons.traffic", description=manual.HELP, allow_abbrev=False)
+def make_parser(program: str = NAME) -> argparse.ArgumentParser:
+    parser = _Parser(prog=program, description=manual.HELP.replace(NAME, program), allow_abbrev=False)
     parser.add_argument("--db", type=Path, default=default_place(os.environ), metavar="FILE")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, prog=parser.prog)
 
     def command(name: str, run: Callable[[Arguments, Page], int], text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, description=text, allow_abbrev=False)
+        added = commands.add_parser(name, description=text.replace(NAME, program), allow_abbrev=False)
         added.set_defaults(run=run)
         return added
 
@@ -237,7 +266,8 @@ def make_parser() -> argparse.ArgumentParser:
     prune.add_argument("--days", type=_days, default=7, metavar="N")
     prune.add_argument("--bytes", type=_bytes, default=1 << 30, metavar="N")
 
-    command("verify", _verify, manual.VERIFY)
+    verify = command("verify", _verify, manual.VERIFY)
+    verify.add_argument("--policy", type=Path, metavar="FILE")
     return parser
 
 

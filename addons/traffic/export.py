@@ -7,11 +7,10 @@ from typing import Any
 
 from addons.traffic.exchange import Body, Exchange
 from addons.traffic.har import HERE
-from addons.traffic.recorded import need
+from addons.traffic.recorded import SENT_AGAIN, need
 from addons.traffic.stories import as_json, story_of
 
-# What a client sets itself and curl does not.
-CURL_HEADERS = ("content-type", "accept", "user-agent", "session-id", "thread-id", "openai-beta", "originator")
+CURL_HEADERS = (*SENT_AGAIN, "user-agent")
 
 
 def as_json_line(exchange: Exchange) -> str:

@@ -1,10 +1,10 @@
-"""What `--help` says."""
+"""What `--help` says, with the program's name as most users type it; `make_parser` puts in the one that was typed."""
 
 HELP = """\
 What went through the proxy: the calls, what they cost, what upstream said.
 
 Usage:
-    python -m addons.traffic [--db FILE] COMMAND
+    codex-traffic [--db FILE] COMMAND
 
     tail     the calls, one line each, as they come
     explain  what happened to a call, and why
@@ -24,15 +24,15 @@ The database is ~/.codex-mitm/traffic.db, or below $CODEX_MITM_HOME. It holds no
 key, token or cookie: what looks like one was taken out before it was written.
 
 Example:
-    $ python -m addons.traffic tail
-    $ python -m addons.traffic explain last
+    $ codex-traffic tail
+    $ codex-traffic explain last
 """
 
 TAIL = """\
 Show the calls as they end, one line each, and why those failed that did.
 
 Usage:
-    python -m addons.traffic tail [-n N] [--no-follow]
+    codex-traffic tail [-n N] [--no-follow]
 
     -n N         begin with the last N calls (default: 10)
     --no-follow  end after them
@@ -44,7 +44,7 @@ failure. Instead of one: cut, an answer that upstream broke off; left, the
 client hung up; part, an answer that ended at a limit.
 
 Example:
-    $ python -m addons.traffic tail -n 50 --no-follow
+    $ codex-traffic tail -n 50 --no-follow
 """
 
 EXPLAIN = """\
@@ -53,17 +53,17 @@ that one, what was changed and why, how long it took, what it cost, where it
 went wrong and what to do.
 
 Usage:
-    python -m addons.traffic explain ID
+    codex-traffic explain ID
 
 Example:
-    $ python -m addons.traffic explain last
+    $ codex-traffic explain last
 """
 
 SHOW = """\
 Show what the client sent and what was sent to upstream for it.
 
 Usage:
-    python -m addons.traffic show ID [--diff | --events]
+    codex-traffic show ID [--diff | --events]
 
 Needs recorded bodies: start the proxy with --set codex_traffic_bodies=true.
 
@@ -71,15 +71,15 @@ Needs recorded bodies: start the proxy with --set codex_traffic_bodies=true.
     --events  what upstream answered, event by event, with the time of each
 
 Example:
-    $ python -m addons.traffic show last --diff
+    $ codex-traffic show last --diff
 """
 
 USAGE = """\
 Show how many calls were made and how many tokens they took.
 
 Usage:
-    python -m addons.traffic usage [--by day|model|client|account] [--days N]
-                                   [--json | --csv]
+    codex-traffic usage [--by day|model|client|account] [--days N]
+                        [--json | --csv]
 
     --by WHAT  one row for each day (default), model, client or account
     --days N   today and the days before it, so many in all (default: 7)
@@ -91,14 +91,14 @@ table stands how much of its plan each account lost. Other programs on the same
 plan are in that figure too: upstream tells the sum.
 
 Example:
-    $ python -m addons.traffic usage --by client --days 1
+    $ codex-traffic usage --by client --days 1
 """
 
 EXPORT = """\
 Write calls in a form that other programs read.
 
 Usage:
-    python -m addons.traffic export ID... (--har | --jsonl | --curl) [-o FILE]
+    codex-traffic export ID... (--har | --jsonl | --curl) [-o FILE]
 
     --har    an HTTP Archive, for browsers and proxies
     --jsonl  everything that is recorded, one object in a line
@@ -106,7 +106,7 @@ Usage:
     -o FILE  into a file that only you can read, instead of to stdout
 
 Example:
-    $ python -m addons.traffic export last --har -o call.har
+    $ codex-traffic export last --har -o call.har
 """
 
 REPLAY = """\
@@ -114,8 +114,8 @@ Send a recorded request again and print the answer; or, offline, give a recorded
 answer again to a client that you want to watch.
 
 Usage:
-    python -m addons.traffic replay ID [--model M] [--account A] [--to URL]
-    python -m addons.traffic replay ID --offline [--speed X]
+    codex-traffic replay ID [--model M] [--account A] [--to URL]
+    codex-traffic replay ID --offline [--speed X]
 
 Needs recorded bodies: start the proxy with --set codex_traffic_bodies=true.
 
@@ -127,7 +127,7 @@ Needs recorded bodies: start the proxy with --set codex_traffic_bodies=true.
     --speed X    so many times as fast; 0 for at once (default: 1)
 
 Example:
-    $ python -m addons.traffic replay last --offline
+    $ codex-traffic replay last --offline
 """
 
 DRIFT = """\
@@ -135,13 +135,13 @@ Show which event types, fields, error codes and headers upstream uses now that
 it did not use before, with the first call that had them.
 
 Usage:
-    python -m addons.traffic drift [--days N] [--all]
+    codex-traffic drift [--days N] [--all]
 
     --days N  what came up in the last N days (default: 7)
     --all     everything that was ever seen, also on the first day
 
 Example:
-    $ python -m addons.traffic drift
+    $ codex-traffic drift
 """
 
 PRUNE = """\
@@ -149,13 +149,13 @@ Remove old calls now, and make the file smaller. The proxy does it by itself:
 it keeps 7 days and 1 GiB. The sums that `usage` shows stay.
 
 Usage:
-    python -m addons.traffic prune [--days N] [--bytes N]
+    codex-traffic prune [--days N] [--bytes N]
 
     --days N   keep so many days (default: 7)
     --bytes N  keep so much; 500M and 2G are understood (default: 1G)
 
 Example:
-    $ python -m addons.traffic prune --days 1
+    $ codex-traffic prune --days 1
 """
 
 VERIFY = """\
@@ -164,8 +164,11 @@ the file is whole. The exit code is 1 if there is something, which is not
 repeated; its place is.
 
 Usage:
-    python -m addons.traffic verify
+    codex-traffic verify [--policy FILE]
+
+    --policy FILE  search for its `redact_patterns`, too: they hold for what was
+                   recorded after them (default: mitm_config/policy.yaml)
 
 Example:
-    $ python -m addons.traffic verify && cp ~/.codex-mitm/traffic.db report.db
+    $ codex-traffic verify && cp ~/.codex-mitm/traffic.db report.db
 """

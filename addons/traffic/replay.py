@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from addons.traffic.errors import NotRecorded, TrafficError
 from addons.traffic.exchange import Body, Exchange
-from addons.traffic.recorded import need
+from addons.traffic.recorded import SENT_AGAIN, need
 from addons.traffic.text import Page, printable_lines, say
 
 PROXY = "http://127.0.0.1:9090"
@@ -20,16 +20,16 @@ TIMEOUT = 330.0
 # The proxy sends the call with this account, if it knows it.
 ACCOUNT_HEADER = "x-codex-account"
 
-SENT_HEADERS = ("content-type", "accept", "session-id", "thread-id", "openai-beta")
-
 
 def send_again(exchange: Exchange, to: str, model: str | None, account: str | None, page: Page) -> int:
     """Prints the answer as it streams; returns its status. Raises NotRecorded, TrafficError if nobody answers."""
     body = need(exchange, "client_request", whole=True).data if exchange.method not in ("GET", "HEAD") else b""
     if b"[redacted " in body:
         say("codex-mitm: parts of this request were redacted when it was recorded, and go out so")
-    headers = {name: value for name, value in exchange.client_headers.kept if name in SENT_HEADERS}
-    headers |= {"authorization": "Bearer placeholder", "user-agent": "codex-mitm replay"}
+    headers = {name: value for name, value in exchange.client_headers.kept if name in SENT_AGAIN}
+    # A Codex CLI speaks for itself to the backend, and goes on doing so.
+    agent = exchange.client_headers.get("user-agent") if "originator" in headers else "codex-mitm replay"
+    headers |= {"authorization": "Bearer placeholder", "user-agent": agent}
     if account:
         headers[ACCOUNT_HEADER] = account
     connection, base = _connection(to)

@@ -13,10 +13,9 @@ import pytest
 from addons.view import MAX_FLOWS
 from tests.e2e.client import ask, post, said
 from tests.e2e.conftest import options_for, write_account
-from tests.e2e.test_canary import free_port
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
-from tests.proxy import RunningProxy, running_proxy
+from tests.proxy import RunningProxy, free_port, running_proxy
 
 PASSWORD = "of-the-test"
 # mitmweb compares the two, and takes any value from who knows the password.

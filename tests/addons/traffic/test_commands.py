@@ -10,6 +10,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import zstandard
 
 from addons.traffic import manual
-from addons.traffic.__main__ import make_parser
+from addons.traffic.__main__ import NAME, make_parser
 from addons.traffic.exchange import Attempt, Bodies, Body, Client, Failure
 from addons.traffic.remedies import BY_CODE
 from addons.traffic.retention import Limits
@@ -26,7 +27,7 @@ from addons.traffic.schema import MIGRATIONS, open_to_write
 from addons.traffic.writer import Recorder
 from tests.addons.traffic.calls import NOON, WAIT, call, record, refused, with_bodies
 from tests.addons.traffic.program import WIDTH, Program
-from tests.proxy import ROOT
+from tests.proxy import BIN, ROOT
 
 NONE_YET = "codex-mitm: hint: the proxy makes it with the first call, start it with `make run`\n"
 
@@ -163,7 +164,7 @@ def test_a_call_is_named_by_the_beginning_of_its_id(full: Program, name: str) ->
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("99", "codex-mitm: no call is recorded whose id begins with 99\ncodex-mitm: hint: `python -m addons.traffic tail` shows"),
+        ("99", "codex-mitm: no call is recorded whose id begins with 99\ncodex-mitm: hint: `codex-traffic tail` shows"),
         ("0000000", f"codex-mitm: the ids of several calls begin with 0000000\ncodex-mitm: hint: name one of {CUT.id}, "),
         ("%", "codex-mitm: no call is recorded whose id begins with %"),
         ("", "codex-mitm: no call is recorded whose id begins with "),
@@ -438,9 +439,39 @@ HELP = {name: getattr(manual, name.upper()) for name in COMMANDS}
 @pytest.mark.parametrize("arguments", [[], *([name] for name in HELP)], ids=["all", *HELP])
 def test_help_is_prose_with_an_example(program: Program, arguments: list[str]) -> None:
     told = program.show(*arguments, "--help")
-    assert told == HELP.get("".join(arguments), manual.HELP)
+    assert told == HELP.get("".join(arguments), manual.HELP).replace(NAME, "python -m addons.traffic")
     assert "\nUsage:\n    python -m addons.traffic" in told and "\nExample:\n    $ python -m addons.traffic" in told
     assert max(map(len, told.splitlines())) <= WIDTH
+
+
+@pytest.mark.parametrize(
+    ("typed", "called"),
+    [
+        ([str(BIN / NAME)], str(BIN / NAME)),
+        ([os.path.relpath(BIN / NAME, ROOT)], os.path.relpath(BIN / NAME, ROOT)),
+        (["sh", "-c", f'PATH="$0:$PATH" {NAME} "$@"', f"{BIN}/"], NAME),
+    ],
+    ids=["a path", "a path from here", "found on PATH"],
+)
+def test_the_installed_program_calls_itself_as_it_was_typed(program: Program, typed: list[str], called: str) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*typed, *arguments], cwd=ROOT, env=program.environment(), capture_output=True, text=True)
+
+    assert run("--help").stdout == manual.HELP.replace(NAME, called)
+    assert run("tail", "--mood").stderr.endswith(f"codex-mitm: hint: `{called} --help` shows the usage\n")
+
+
+def test_it_is_there_at_once(program: Program) -> None:
+    """Nothing is loaded that takes long to load; `tail` is started often."""
+    uncovered = program.environment({"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""})  # coverage loads much itself
+    loads = "import sys; from addons.traffic.__main__ import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    record(program.path, call(1))
+    ran = subprocess.run(
+        [sys.executable, "-c", loads, "tail", "--no-follow"], cwd=ROOT, env=uncovered, capture_output=True, text=True
+    )
+    loaded = {name.partition(".")[0] for name in ran.stderr.split()}
+    assert ran.returncode == 0 and "sqlite3" in loaded
+    assert loaded & {"asyncio", "auth", "http", "httpx", "json", "jwt", "mitmproxy", "orjson", "zstandard"} == set()
 
 
 def test_help_names_every_command_and_option() -> None:
