@@ -10,7 +10,7 @@ import httpx
 import orjson
 from mitmproxy import ctx, http
 
-from addons.accounts import CodexAccounts
+from addons.accounts import CodexAccounts, Credential, NotRenewed
 from addons.inject import secret_headers
 from addons.names import user_agent
 from addons.upstreams import BaseUrl, Upstream
@@ -59,11 +59,16 @@ class CodexCatalog:
         credential = self.accounts.lent_to(flow)
         shelf = self._shelf(credential.account, credential.account_id)
         async with shelf.lock:
-            if self.clock() >= shelf.due_at:
-                headers = secret_headers(credential, "codex")
-                if not isinstance(headers, OpenAIError):
-                    await self._fetch(shelf, headers)
+            if self.clock() >= shelf.due_at and await self._fetch(shelf, credential) == 401:
+                try:
+                    await self._fetch(shelf, await self.accounts.renew(flow))
+                except NotRenewed:
+                    pass  # told to the request that goes upstream
         return shelf.catalog
+
+    def known_models(self) -> set[str]:
+        """By the lists of all accounts, as far as somebody has asked for them."""
+        return {model.slug for shelf in self.shelves.values() for model in shelf.catalog.models}
 
     def _shelf(self, name: str, account_id: str | None) -> Shelf:
         """A name may be another account's after a new sign-in: its list is forgotten then."""
@@ -72,7 +77,11 @@ class CodexCatalog:
             self.shelves = {known: shelf for known, shelf in self.shelves.items() if known[0] != name} | {key: Shelf()}
         return self.shelves[key]
 
-    async def _fetch(self, shelf: Shelf, headers: dict[str, str]) -> None:
+    async def _fetch(self, shelf: Shelf, credential: Credential) -> int | None:
+        """The status of the answer, if there was one."""
+        headers = secret_headers(credential, "codex")
+        if isinstance(headers, OpenAIError):
+            return None
         base = self.bases()["codex"]
         shelf.due_at = self.clock() + RETRY_AFTER
         headers["originator"] = ctx.options.codex_originator
@@ -84,8 +93,9 @@ class CodexCatalog:
                 answer = await client.get(url, params={"client_version": CLIENT_VERSION}, headers=headers)
         except (httpx.HTTPError, TimeoutError) as e:
             logger.warning("the list of models could not be read (%s); the one from before stays", type(e).__name__)
-            return
+            return None
         self._take(shelf, answer)
+        return answer.status_code
 
     def _take(self, shelf: Shelf, answer: httpx.Response) -> None:
         try:

@@ -184,6 +184,12 @@ def test_strict_refuses_what_would_be_dropped(openai: FakeOpenAI, control: Contr
         assert chat(proxy).status_code == 200
 
 
+def test_the_list_of_models_is_read_with_another_token_where_the_first_is_withdrawn(proxy: RunningProxy, control: Control) -> None:
+    control.revoke("access")
+    assert httpx.get(f"{proxy.url}/models", trust_env=False).json()["data"]
+    assert control.counts().refreshes == 1
+
+
 def test_the_list_of_models_is_served_stale_when_it_cannot_be_had(proxy: RunningProxy, control: Control) -> None:
     assert chat(proxy, model="gpt-4.1-nano").headers["x-codex-model"] == "gpt-6-luna"
     control.fault("models", status=500, body="oops", times=None)
