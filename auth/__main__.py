@@ -1,4 +1,4 @@
-"""`python -m auth`: login, status, refresh, logout and key, from their arguments to their exit code.
+"""`python -m auth`: login, status, refresh, logout, key and migrate, from their arguments to their exit code.
 
 0 is success, 1 a reason that was told, 2 a wrong usage, 130 Ctrl-C. Only what is not foreseen shows a traceback.
 """
@@ -17,14 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from auth import keys, login, logout, plans, status, voice
+from auth import keys, login, logout, migrate, plans, sealing, status, voice
 from auth.authjson import API_KEY, CHATGPT, AuthDocument
 from auth.credential import hold
-from auth.errors import AuthError, BadSetting, NotSignedIn, SaveFailed
+from auth.errors import AuthError, BadSetting, SaveFailed
 from auth.issuer import ISSUER_URL, Issuer
 from auth.outbound import Outbound
+from auth.places import Folders, Place, place_of
+from auth.shared import URL, Shared
 from auth.source import UNSAVED_NAP, TokenSource
-from auth.store import DEFAULT, AccountFile, find_accounts, is_own_name, own_account
+from auth.store import DEFAULT, AccountStore, is_own_name
 
 ORIGINATOR = "codex_mitm"
 USER_AGENT = f"{ORIGINATOR} ({platform.system()} {platform.release()}; {platform.machine()})"
@@ -93,9 +95,9 @@ def _read_key() -> str:
 
 
 async def _sign_in(arguments: argparse.Namespace, env: Mapping[str, str], given: AuthDocument | None) -> None:
-    account = own_account(arguments.account, env)
-    await login.check_room(account)
-    async with _issuer(arguments.issuer, env) as issuer:
+    async with _place(env) as place, _issuer(arguments.issuer, env) as issuer:
+        account = place.own(arguments.account)
+        await login.check_room(account)
         keep = partial(login.keep, account, issuer=issuer, signed_in_here=given is None)
         if given:
             await keep(given)
@@ -103,42 +105,50 @@ async def _sign_in(arguments: argparse.Namespace, env: Mapping[str, str], given:
             await login.with_device(issuer, keep)
         else:
             await login.with_browser(issuer, ORIGINATOR, arguments.browser and login.has_browser(env), keep)
-    voice.signed_in(await account.read(), account.path)
+        voice.signed_in(await account.read(), account.where)
 
 
 def _status(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    found = find_accounts(arguments.accounts, env)
-    if arguments.account:
-        found = [_named(arguments.account, found)]
     now = time.time()
-    reports = asyncio.run(_examine(found, now, plans.read(env)))
+    reports = asyncio.run(_examine(arguments, now, env))
     if arguments.json:
         voice.show(status.as_json(reports, now))
-    elif not reports:
-        raise NotSignedIn()
     else:
         voice.show(status.as_text(reports, now))
     return 0 if any(report.usable for report in reports) else 1
 
 
-async def _examine(accounts: Sequence[AccountFile], now: float, limits: Mapping[str, plans.Plan]) -> list[status.Report]:
-    return [await status.examine(account, now, limits.get(account.name)) for account in accounts]
+async def _examine(arguments: argparse.Namespace, now: float, env: Mapping[str, str]) -> list[status.Report]:
+    limits = plans.read(env)
+    async with _place(env) as place:
+        looked_at = Folders(env) if arguments.accounts else place
+        found = await looked_at.find(arguments.accounts)
+        if not found and not arguments.account and not arguments.json:
+            raise looked_at.nobody()
+        if arguments.account:
+            found = [_named(arguments.account, found)]
+        return [await status.examine(account, now, limits.get(account.name)) for account in found]
 
 
 def _refresh(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    found = find_accounts([], env)
-    if not found:
-        raise NotSignedIn()
-    asyncio.run(_renew(_named(arguments.account, found) if arguments.account else found[0], arguments.issuer, env))
+    asyncio.run(_renew_one(arguments, env))
     return 0
 
 
-async def _renew(account: AccountFile, issuer_url: str, env: Mapping[str, str]) -> None:
+async def _renew_one(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    async with _place(env) as place:
+        found = await place.find([])
+        if not found:
+            raise place.nobody()
+        await _renew(_named(arguments.account, found) if arguments.account else found[0], arguments.issuer, env)
+
+
+async def _renew(account: AccountStore, issuer_url: str, env: Mapping[str, str]) -> None:
     document = await account.read()
     if document.kind == API_KEY:
         raise AuthError(f"account {account.name} is an API key, which has nothing to refresh")
     if why := await account.probe_writable():
-        raise SaveFailed(account.path, why)  # a token that is still good is not spent for one that cannot be kept
+        raise SaveFailed(account.where, why)  # a token that is still good is not spent for one that cannot be kept
     async with _issuer(issuer_url, env) as issuer:
         source = TokenSource(account, issuer, min_interval=0)
         try:
@@ -149,7 +159,7 @@ async def _renew(account: AccountFile, issuer_url: str, env: Mapping[str, str]) 
     voice.refreshed(account.name, voice.expiry(source.status().validity.ends_at - time.time()))
 
 
-async def _save_in_the_end(source: TokenSource, account: AccountFile) -> None:
+async def _save_in_the_end(source: TokenSource, account: AccountStore) -> None:
     """There was room before the refresh. If there is none after it, this process holds the only copy of the token."""
     if source.status().state != "ok":
         voice.unsaved(account.name, account.where)
@@ -159,14 +169,14 @@ async def _save_in_the_end(source: TokenSource, account: AccountFile) -> None:
 
 
 def _logout(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    account = logout.account_of_ours(arguments.account, env)
-    voice.signed_out(account.name, revoked=asyncio.run(_sign_out(account, arguments, env)))
+    asyncio.run(_sign_out(arguments, env))
     return 0
 
 
-async def _sign_out(account: AccountFile, arguments: argparse.Namespace, env: Mapping[str, str]) -> bool | None:
-    async with _issuer(arguments.issuer, env) as issuer:
-        return await logout.sign_out(account, None if arguments.keep_remote else issuer)
+async def _sign_out(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    async with _place(env) as place, _issuer(arguments.issuer, env) as issuer:
+        account = await place.ours(arguments.account)
+        voice.signed_out(account.name, revoked=await logout.sign_out(account, None if arguments.keep_remote else issuer))
 
 
 def _add_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -181,12 +191,50 @@ def _add_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     return 0
 
 
-def _named(name: str, accounts: Sequence[AccountFile]) -> AccountFile:
+def _migrate(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.new_key:
+        sealing.new_key_file(arguments.new_key)
+        voice.new_seal(arguments.new_key)
+    else:
+        asyncio.run(_move(arguments, env))
+    return 0
+
+
+async def _move(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    shared = Shared.from_env(env)
+    if shared is None:
+        raise BadSetting(URL, "it is not set, and says which Redis it is about")
+    sides: list[migrate.Side] = [migrate.FolderSide(env), migrate.RedisSide(shared)]
+    source, destination = sides if arguments.to_redis else reversed(sides)
+    try:
+        moved = []
+        async for name in migrate.move(source, destination, arguments.account):
+            voice.moved(name, destination.account(name).where)
+            moved.append(name)
+    finally:
+        await shared.aclose()
+    if missing := set(arguments.account) - set(moved):
+        raise BadSetting("--account", f"there is no account {', '.join(sorted(missing))} to be moved")
+    if not moved:
+        raise AuthError("there is no account to be moved", "the Codex CLI's own is left alone, see `python -m auth status`")
+
+
+def _named(name: str, accounts: Sequence[AccountStore]) -> AccountStore:
     for account in accounts:
         if account.name == name:
             return account
     others = ", ".join(account.name for account in accounts)
     raise BadSetting("--account", f"there is no account {name}" + (f", only {others}" if others else ""))
+
+
+@asynccontextmanager
+async def _place(env: Mapping[str, str]) -> AsyncIterator[Place]:
+    shared = Shared.from_env(env)
+    try:
+        yield place_of(env, shared)
+    finally:
+        if shared:
+            await shared.aclose()
 
 
 @asynccontextmanager
@@ -251,6 +299,13 @@ def make_parser() -> argparse.ArgumentParser:
     adding_key.add_argument("action", choices=["add"], metavar="add")
     adding_key.add_argument("label", type=_own_name, metavar="LABEL")
     adding_key.add_argument("--policy", type=Path, metavar="FILE")
+
+    moving = command("migrate", _migrate, voice.MIGRATE_HELP)
+    what = moving.add_mutually_exclusive_group(required=True)
+    what.add_argument("--to-redis", action="store_true")
+    what.add_argument("--to-files", action="store_true")
+    what.add_argument("--new-key", type=Path, metavar="FILE")
+    moving.add_argument("--account", type=_own_name, nargs="+", default=[], metavar="NAME")
     return parser
 
 

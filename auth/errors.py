@@ -6,8 +6,10 @@
     ├── LoginRequired      the refresh token is dead, for good  -> sign in again
     ├── TokenRejected      a token minted just now is refused   -> the account or its workspace is the trouble, not the token
     ├── TryAgainLater      nothing is wrong with the account    -> wait, repeat
+    │   └── RedisAway      what proxies share is out of reach   -> look at Redis, or at the way to it
     ├── LoginFailed        a sign-in in progress came to an end -> read why, start over
     ├── SaveFailed         a file could not be written          -> make room, or make the folder writable
+    │   └── Overtaken      somebody else has written it         -> read it, and see what is left to do
     └── BadSetting         an option or variable is unusable    -> correct it
 
 `str(error)` is one line for the user: what happened, with which value, what to do next. It never holds a token or any part
@@ -17,6 +19,9 @@ of an answer's body; codes that an issuer sent pass through `grants.error_code` 
 import math
 from datetime import UTC, datetime
 from pathlib import Path
+
+# Seconds until a client may ask again. A Redis that restarts is back within a few.
+RETRY_REDIS = 2.0
 
 SIGN_IN = "run `make login` (or `python -m auth login`) in codex-mitm's folder"
 
@@ -70,12 +75,24 @@ class TokenRejected(AuthError):
 
 
 class TryAgainLater(AuthError):
-    """Issuer down, network down, lock held. `retry_after` is in seconds, None when nobody knows."""
+    """Issuer down, network down, lock held. `retry_after` is in seconds, None when nobody knows.
 
-    def __init__(self, why: str, retry_after: float | None = None) -> None:
+    `unanswered`: something was sent, and whether it was carried out is unknown.
+    """
+
+    def __init__(self, why: str, retry_after: float | None = None, *, unanswered: bool = False) -> None:
         super().__init__(why, "try again later" if retry_after is None else f"try again in {math.ceil(retry_after)} s")
         self.why = why
         self.retry_after = retry_after
+        self.unanswered = unanswered
+
+
+class RedisAway(TryAgainLater):
+    """Refused, unreachable, silent, or in no state to serve; `why` names which, as redis-py calls it."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where} is away ({why})", RETRY_REDIS)
+        self.where = where
 
 
 class LoginFailed(AuthError):
@@ -93,6 +110,13 @@ class SaveFailed(AuthError):
         super().__init__(f"{path} could not be written, {why}", remedy)
         self.path = path
         self.why = why
+
+
+class Overtaken(SaveFailed):
+    """What is there now is newer than what this came from."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path, "somebody else has written it meanwhile", "look at it, and repeat what you did")
 
 
 class BadSetting(AuthError):

@@ -22,6 +22,8 @@ MAX_BODY = 1 << 20  # as golang/oauth2: no token answer comes near
 # httpx limits each read; this ends an answer that trickles. Whoever waits for the account's lock waits longer than this.
 TOTAL_TIMEOUT = 40.0
 REVOKE_TIMEOUT = 10.0  # the CLI's
+# Whatever else goes wrong may have gone wrong after the issuer had it all.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Issuer:
         self.device_redirect_uri = f"{self.url}/deviceauth/callback"
         self._originator = originator
         self._total_timeout = total_timeout
+        self.refreshes = {"renewed": 0, "refused": 0, "failed": 0}
+        """How many ended how, for whoever counts them."""
         self._client = http_client(outbound, user_agent)
 
     async def exchange_code(self, code: str, verifier: str, redirect_uri: str) -> TokenGrant:
@@ -68,11 +72,16 @@ class Issuer:
     async def refresh(self, refresh_token: str, reason: str) -> TokenGrant | Refused:
         """Spends the refresh token. Raises TryAgainLater if it may be unspent."""
         request = grants.refresh_request(self.client_id, refresh_token, reason)
-        answer = await self._post("/oauth/token", request, {"originator": self._originator})
-        outcome = grants.parse_refresh(answer.status, answer.body)
-        if isinstance(outcome, Unclear):
-            raise TryAgainLater(outcome.why, answer.retry_after)
-        return outcome
+        became = "failed"
+        try:
+            answer = await self._post("/oauth/token", request, {"originator": self._originator})
+            outcome = grants.parse_refresh(answer.status, answer.body)
+            if isinstance(outcome, Unclear):
+                raise TryAgainLater(outcome.why, answer.retry_after)
+            became = "refused" if isinstance(outcome, Refused) else "renewed"
+            return outcome
+        finally:
+            self.refreshes[became] += 1
 
     async def api_key_for(self, id_token: str) -> str | None:
         """A Platform API key for this login. Most ChatGPT accounts get none, and that is no error."""
@@ -118,7 +127,8 @@ class Issuer:
                 body = await _read_bounded(response)
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             # The class says what happened; the text of some would repeat the URL, or the proxy's with its password.
-            raise TryAgainLater(f"no answer from {self.url} ({type(error).__name__})") from None
+            unanswered = not isinstance(error, NOT_SENT)
+            raise TryAgainLater(f"no answer from {self.url} ({type(error).__name__})", unanswered=unanswered) from None
         return _Answer(response.status_code, _retry_after(response.headers.get("retry-after")), body)
 
 

@@ -26,7 +26,7 @@ from auth.issuer import Issuer
 from auth.pkce import Code, Denied, Missing, WrongState
 from auth.sidecar import Memory
 from auth.source import LOCK_TIMEOUT
-from auth.store import MAX_FILE_SIZE, AccountFile, reason
+from auth.store import MAX_FILE_SIZE, AccountStore, reason
 
 # How long somebody may take at the browser. The CLI waits for ever; a listener that was forgotten keeps its port from others.
 BROWSER_DEADLINE = 15 * 60.0
@@ -111,13 +111,13 @@ def stdin() -> BinaryIO:
     return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
 
 
-async def check_room(account: AccountFile) -> None:
+async def check_room(account: AccountStore) -> None:
     """Raises SaveFailed now rather than when the user is done at the browser."""
     if why := await account.probe_writable():
-        raise SaveFailed(account.path, why)
+        raise SaveFailed(account.where, why)
 
 
-async def keep(account: AccountFile, document: AuthDocument, issuer: Issuer, *, signed_in_here: bool) -> None:
+async def keep(account: AccountStore, document: AuthDocument, issuer: Issuer, *, signed_in_here: bool) -> None:
     """Replaces what the account held. Nobody refreshes the old sign-in any more, so it is ended if it is ours to end."""
     async with account.locked(LOCK_TIMEOUT):
         old, was_ours = await _present(account), (await account.recall()).signed_in_here
@@ -136,7 +136,7 @@ def is_another_user(old: AuthDocument, new: AuthDocument) -> bool:
     return None not in (old.claims.user_id, new.claims.user_id) and old.claims.user_id != new.claims.user_id
 
 
-async def _present(account: AccountFile) -> AuthDocument | None:
+async def _present(account: AccountStore) -> AuthDocument | None:
     with suppress(AuthError):  # a corrupt file is a reason to sign in again
         return await account.read()
     return None

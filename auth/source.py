@@ -12,6 +12,8 @@ Rules that the code below keeps:
   successor is on disk before anyone sees the access token that came with it.
 * It is not spent while its successor could not be saved, unless the present access token is of no use any more. Then the new
   tokens live in memory, loudly, and saving is tried again; a file that somebody else changed wins over memory.
+* A store that several machines share is told before a token is spent, and how that ended. It refuses while somebody's request may
+  be under way, and for good if somebody was lost with the answer (`account_in_redis`).
 * The Codex CLI redeems without the lock and takes it only to write. So a refusal by the issuer is not the end until the lock
   was let go and the file has had a moment to change.
 * A refusal is remembered in the sidecar, by the token's fingerprint: a dead token is never sent again, after a restart neither.
@@ -31,7 +33,17 @@ from auth.authjson import API_KEY
 from auth.backoff import BackOff
 from auth.credential import Credential as Credential
 from auth.credential import Held, Need, hold
-from auth.errors import AccountFileError, AuthError, LoginRequired, NotSignedIn, SaveFailed, TokenRejected, TryAgainLater
+from auth.errors import (
+    AccountFileError,
+    AuthError,
+    LoginRequired,
+    NotSignedIn,
+    Overtaken,
+    RedisAway,
+    SaveFailed,
+    TokenRejected,
+    TryAgainLater,
+)
 from auth.grants import Refused, TokenGrant
 from auth.issuer import TOTAL_TIMEOUT, Issuer
 from auth.sidecar import Memory, fingerprint
@@ -265,6 +277,8 @@ class TokenSource:
             raise TryAgainLater(self._back_off.why, remaining)
         try:
             return await self._redeem_or_wait(need)
+        except RedisAway:
+            raise  # no trouble of the issuer's, which need not be spared for it
         except TryAgainLater as error:
             raise await self._note_failure(error) from error
 
@@ -285,13 +299,24 @@ class TokenSource:
             refresh_token = self._spendable(held)
             await self._check_room(held, need)
             await self._note(last_attempt=self._clock())
-            outcome = await self._issuer.refresh(refresh_token, need.reason)
+            if doubt := await self._store.announce(refresh_token):
+                raise await self._bury(refresh_token, doubt)
+            outcome = await self._spend(refresh_token, need)
             if isinstance(outcome, Refused):
-                raise await self._bury(refresh_token, outcome.code)
+                refusal = await self._bury(refresh_token, outcome.code)
+                await self._store.take_back(answered=True)
+                raise refusal
             kept = await self._keep(held, outcome)
             if need.rejected is not None:
                 self._renewed = kept.credential.bearer, self._clock()
             return kept
+
+    async def _spend(self, refresh_token: str, need: Need) -> TokenGrant | Refused:
+        try:
+            return await self._issuer.refresh(refresh_token, need.reason)
+        except TryAgainLater as error:
+            await self._store.take_back(answered=not error.unanswered)
+            raise
 
     def _spendable(self, held: Held) -> str:
         now = self._clock()
@@ -323,9 +348,13 @@ class TokenSource:
             fresh = await self._compared(fresh)
         except AccountFileError as error:
             logger.warning("account %s: %s; replaced with the tokens just received", self.name, error)
+        except RedisAway:
+            pass  # the next lines find out, and keep what they cannot save
         try:
             if fresh.spent is not None:
                 fresh = hold(self.name, fresh.document, await self._store.save(fresh.document))
+        except Overtaken:
+            return await self._save(fresh)
         except SaveFailed as error:
             await self._note_unsaved(error)
         else:

@@ -1,4 +1,4 @@
-"""Who is signed in, for how long, what is left of the plan, and what is wrong: read from the files, without asking anybody.
+"""Who is signed in, for how long, what is left of the plan, and what is wrong: as it is kept, without asking the issuer.
 
 `examine` looks, a `Report` is what was found and holds no secret, `as_text` and `as_json` word it.
 """
@@ -15,7 +15,7 @@ from auth.credential import hold
 from auth.errors import SIGN_IN, AccountFileError, AuthError
 from auth.plans import Plan, Window
 from auth.sidecar import Memory
-from auth.store import CODEX_CLI, DEFAULT, AccountFile
+from auth.store import CODEX_CLI, DEFAULT, AccountStore
 from auth.tokens import Validity
 
 WIDTH = 80
@@ -47,7 +47,7 @@ class Report:
         return self.name == CODEX_CLI
 
 
-async def examine(account: AccountFile, now: float, limits: Plan | None = None) -> Report:
+async def examine(account: AccountStore, now: float, limits: Plan | None = None) -> Report:
     """`limits` is what a proxy heard of the account's plan."""
     try:
         document = await account.read()
@@ -58,7 +58,7 @@ async def examine(account: AccountFile, now: float, limits: Plan | None = None) 
     return report if report.kind == API_KEY else replace(report, limits=limits)
 
 
-def _judge(account: AccountFile, document: AuthDocument, memory: Memory, not_writable: str | None, now: float) -> Report:
+def _judge(account: AccountStore, document: AuthDocument, memory: Memory, not_writable: str | None, now: float) -> Report:
     is_key = document.kind == API_KEY
     validity = hold(account.name, document, None).validity
     dead = not is_key and document.refresh_token is not None and memory.is_dead(document.refresh_token)

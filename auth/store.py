@@ -5,8 +5,8 @@
     auth.json         the account; only ever replaced as a whole, under both locks
     codex-mitm.json   the sidecar: what the proxy remembers, no secret in it
 
-`AccountStore` is the seam. `AccountFile` is the one behind it today; a store that several hosts share fits in its place:
-whatever may have to wait is async, and only `stamp`, asked once per request, answers from what is known already.
+`AccountStore` is the seam: behind it are `AccountFile`, and `AccountInRedis` for accounts that several proxies share. Whatever
+may have to wait is async, and only `stamp`, asked once per request, answers from what is known already.
 """
 
 import asyncio
@@ -60,8 +60,19 @@ class AccountStore(Protocol):
     def locked(self, patience: float) -> AbstractAsyncContextManager[None]:
         """The right to refresh and save. Raises TryAgainLater if others hold it for `patience` seconds."""
 
+    async def announce(self, refresh_token: str) -> str | None:
+        """Only under the lock, right before the token is spent. None if it may be spent, else why it never may be again.
+
+        Raises TryAgainLater while somebody else may be spending it.
+        """
+
+    async def take_back(self, *, answered: bool) -> None:
+        """Only under the lock, after `announce`: the request is over, and nothing came of it. Never raises."""
+
     async def save(self, document: AuthDocument) -> Hashable:
-        """Only under the lock. Returns the stamp of what was written; raises SaveFailed with the old content intact."""
+        """Only under the lock. Returns the stamp of what was written; raises SaveFailed with the old content intact, and Overtaken
+        if that is not what this object has read last.
+        """
 
     async def probe_writable(self) -> str | None:
         """None if a rotated token could be saved now, else why not."""
@@ -71,6 +82,9 @@ class AccountStore(Protocol):
 
     async def remember(self, memory: Memory) -> bool:
         """Never raises: False if it could not be written."""
+
+    async def erase(self) -> None:
+        """Only under the lock. Forgets the account and all that was put beside it; raises SaveFailed if something stays."""
 
 
 class AccountFile:
@@ -132,6 +146,13 @@ class AccountFile:
         self._unlockable.add(path)
         logger.log(level, "account %s: %s cannot be locked (%s), going on without", self.name, path, reason(error))
 
+    async def announce(self, refresh_token: str) -> str | None:
+        """The CLI announces nothing either: who has the lock may spend it, and the issuer says whether that was once too often."""
+        return None
+
+    async def take_back(self, *, answered: bool) -> None:
+        pass
+
     async def save(self, document: AuthDocument) -> Hashable:
         try:
             return await asyncio.to_thread(durable.replace, self.path, document.dump())
@@ -168,7 +189,6 @@ class AccountFile:
         return True
 
     async def erase(self) -> None:
-        """Only under the lock. Forgets the account: its file and all that was put beside it; raises SaveFailed if one stays."""
         try:
             await asyncio.to_thread(self._erase)
         except OSError as error:

@@ -26,15 +26,19 @@ Usage:
     python -m auth refresh [--account NAME]
     python -m auth logout  [--account NAME] [--keep-remote]
     python -m auth key add LABEL [--policy FILE]
+    python -m auth migrate (--to-redis | --to-files) [--account NAME...]
+    python -m auth migrate --new-key FILE
 
 login opens the browser; status shows who is signed in, for how long, and what
 is left of the plan; refresh gets a new token now; logout forgets an account;
-key makes a key with which one of your programs gets into the proxy.
+key makes a key with which one of your programs gets into the proxy; migrate
+moves accounts into the Redis that several proxies share, and out of it.
 `--help` after a command tells more about it.
 
 Accounts are kept in ~/.codex-mitm/accounts, one folder each, or below
 $CODEX_MITM_HOME. If there are none, the proxy uses the Codex CLI's sign-in in
-~/.codex as it is. Whoever can read an auth.json can use the plan.
+~/.codex as it is. Whoever can read an auth.json can use the plan. With
+CODEX_MITM_REDIS_URL set they are in Redis instead, see `migrate --help`.
 
 Example:
     $ python -m auth login
@@ -141,6 +145,34 @@ Example:
 """
 
 
+MIGRATE_HELP = """\
+Move accounts between this machine and the Redis that several proxies share.
+
+Usage:
+    python -m auth migrate (--to-redis | --to-files) [--account NAME...]
+    python -m auth migrate --new-key FILE
+
+Redis is the one of CODEX_MITM_REDIS_URL, and what is put there is sealed with
+the key in CODEX_MITM_REDIS_KEY_FILE. While the first is set, the proxy and all
+of these commands use the accounts there, and none on this machine.
+
+An account is moved, never copied, because a refresh token works once. If it is
+interrupted, the same command again ends what was begun. The Codex CLI's own
+file is not moved: `login` gives the proxy a sign-in of its own.
+
+    --to-redis         from ~/.codex-mitm/accounts into Redis
+    --to-files         from Redis into ~/.codex-mitm/accounts
+    --account NAME...  these only (default: all)
+    --new-key FILE     make a key, and nothing else
+
+Example:
+    $ python -m auth migrate --new-key ~/.codex-mitm/redis.key
+    $ export CODEX_MITM_REDIS_URL=redis://localhost:6379/0
+    $ export CODEX_MITM_REDIS_KEY_FILE=~/.codex-mitm/redis.key
+    $ python -m auth migrate --to-redis
+"""
+
+
 def show(text: str) -> None:
     """To stdout: what the user, or a pipe, asked for."""
     _print(text, sys.stdout)
@@ -203,7 +235,7 @@ def useless_paste() -> None:
     say("copy it when the browser has come to its last page")
 
 
-def signed_in(document: AuthDocument, where: Path) -> None:
+def signed_in(document: AuthDocument, where: str) -> None:
     if document.kind == API_KEY:
         say("the API key is kept, in")
     else:
@@ -231,12 +263,26 @@ def unsaved(account: str, where: str) -> None:
 def signed_out(account: str, *, revoked: bool | None) -> None:
     match revoked:
         case True:
-            say(f"account {account} is signed out at OpenAI, and its files are deleted")
+            say(f"account {account} is signed out at OpenAI, and deleted here")
         case False:
-            say(f"the files of account {account} are deleted; OpenAI did not confirm the sign-out,")
+            say(f"account {account} is deleted here; OpenAI did not confirm the sign-out,")
             say("end it at chatgpt.com, in the settings, under security")
         case None:
-            say(f"the files of account {account} are deleted; its sign-in was not ended at OpenAI")
+            say(f"account {account} is deleted here; its sign-in was not ended at OpenAI")
+
+
+# -- accounts in Redis
+
+
+def moved(account: str, where: str) -> None:
+    say(f"account {account} is moved to")
+    say(f"    {short(where)}")
+
+
+def new_seal(file: Path) -> None:
+    say(f"the key is in {short(file)}; every proxy that shares the accounts needs it,")
+    say("and without it nobody can read what is in Redis:")
+    show(f"export CODEX_MITM_REDIS_KEY_FILE={file.absolute()}")
 
 
 # -- keys of the proxy's clients

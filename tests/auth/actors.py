@@ -1,6 +1,8 @@
 """Other processes, as the tests need them: python -m tests.auth.actors WHAT PATH [ISSUER_URL]. They import `auth` and no test.
 
-get        print the bearer
+PATH may be redis:NAME[:LEASE], an account in the Redis of the environment, with a lease of so many seconds.
+
+get        print the bearer, or what came of it
 hold       take the CLI's locks as the CLI does, say so, keep them until stdin ends
 churn      for each line on stdin, a number of seconds: fork a process that refreshes as fast as it can, kill it after that
 """
@@ -12,18 +14,35 @@ import sys
 import time
 from pathlib import Path
 
+from auth.account_in_redis import LEASE, AccountInRedis
+from auth.errors import AuthError
 from auth.issuer import Issuer
 from auth.outbound import Outbound
+from auth.shared import Shared
 from auth.source import TokenSource
-from auth.store import AccountFile
+from auth.store import AccountFile, AccountStore
 
 
 def token_source(path: str, issuer_url: str) -> TokenSource:
-    return TokenSource(AccountFile(Path(path)), Issuer(issuer_url, Outbound(), "codex_mitm/test"), min_interval=0)
+    return TokenSource(account_at(path), Issuer(issuer_url, Outbound(), "codex_mitm/test"), min_interval=0)
+
+
+def account_at(path: str) -> AccountStore:
+    if not path.startswith("redis:"):
+        return AccountFile(Path(path))
+    shared = Shared.from_env(os.environ)
+    assert shared
+    name, _, lease = path.removeprefix("redis:").partition(":")
+    return AccountInRedis(shared, name, lease=float(lease or LEASE))
 
 
 async def get(source: TokenSource) -> None:
-    print((await source.get()).bearer)
+    try:
+        print((await source.get()).bearer)
+    except AuthError as error:
+        print(f"{type(error).__name__}: {error}")
+    if source.status().memory.unsaved_why:
+        print("not saved")
 
 
 async def refresh_for_ever(source: TokenSource) -> None:

@@ -11,7 +11,7 @@ def test_logout_ends_what_login_began_and_leaves_nothing(program: Program) -> No
     fields = program.fake.control.login()
     program.place(fields, "work", signed_in_here=True)
     ran = program.run_here("logout", "--account", "work")
-    assert ran == Ran(0, "", "account work is signed out at OpenAI, and its files are deleted\n")
+    assert ran == Ran(0, "", "account work is signed out at OpenAI, and deleted here\n")
     assert [seen.json["token"] for seen in program.fake.control.seen(route="revoke")] == [fields["tokens"]["refresh_token"]]
     assert not program.file("work").parent.exists()
 

@@ -107,6 +107,7 @@ COMMANDS = {
     "refresh": voice.REFRESH_HELP,
     "logout": voice.LOGOUT_HELP,
     "key": voice.KEY_HELP,
+    "migrate": voice.MIGRATE_HELP,
 }
 
 
