@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -32,6 +32,8 @@ from addons.wire.verdict import SIGN_IN_DEAD, Verdict
 from auth.errors import AccountFileError, AuthError, BadSetting, LoginRequired, NotSignedIn, TokenRejected, TryAgainLater
 from auth.issuer import Issuer
 from auth.outbound import Outbound
+from auth.places import accounts_named_twice
+from auth.shared import Shared
 from auth.source import Credential, TokenSource
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ ABSENCES = {
 
 
 def refusal(error: AuthError) -> Refused:
-    status, code, retry = ANSWERS.get(type(error), (500, "server_error", False))
+    status, code, retry = next((ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS), (500, "server_error", False))
     headers = {} if retry else {"x-should-retry": "false"}
     if retry and isinstance(error, TryAgainLater) and error.retry_after:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))  # a second too early would be refused again
@@ -118,11 +120,12 @@ class Loan:
 class CodexAccounts:
     """Before every addon that has to know the account. Tags the flow with the account's name and kind."""
 
-    def __init__(self, outbound: Outbound, rules: Callable[[], AccountRules]) -> None:
+    def __init__(self, outbound: Outbound, rules: Callable[[], AccountRules], shared: Shared | None = None) -> None:
         self.outbound = outbound
         self.rules = rules
         self.issuer: Issuer | None = None
-        self.roster = Roster(os.environ)
+        self.shared = shared
+        self.roster = Roster(os.environ, shared)
         self.loans: WeakKeyDictionary[http.HTTPFlow, Loan] = WeakKeyDictionary()
         self.open: WeakKeyDictionary[http.HTTPFlow, Loan] = WeakKeyDictionary()
         """Loans of requests that are under way."""
@@ -130,7 +133,9 @@ class CodexAccounts:
         self.dead: dict[str, AuthError] = {}
         """By name, what was wrong with a sign-in that is out; the roster knows for how long that holds."""
         self.wanted: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
-        self.background: asyncio.Task[None] | None = None
+        self.may_probe: Callable[[str], Awaitable[bool]] | None = None
+        """Of several proxies, one at a time."""
+        self.background: list[asyncio.Task[None]] = []
 
     def load(self, loader: Loader) -> None:
         loader.add_option(
@@ -160,26 +165,31 @@ class CodexAccounts:
                 self.issuer = Issuer(ctx.options.codex_issuer_url, self.outbound, user_agent(originator), originator=originator)
             except BadSetting as e:
                 raise exceptions.OptionsError(str(e)) from e
+            if self.shared and ctx.options.codex_accounts:
+                raise exceptions.OptionsError(str(accounts_named_twice()))
             self.roster.forget()
 
     def running(self) -> None:
         if ctx.options.codex_mode == "forward":
             return  # clients bring their own sign-in; who else renewed it would sign them out
-        self.background = asyncio_utils.create_task(self._watch(), name="codex token refresh", keep_ref=False)
+        self.background = [
+            asyncio_utils.create_task(self._watch(), name="codex token refresh", keep_ref=False),
+            asyncio_utils.create_task(self.roster.place.watch(), name="codex accounts elsewhere", keep_ref=False),
+        ]
 
     def done(self) -> "asyncio.Task[None]":
         """Returns a task: mitmproxy waits for it at shutdown, where a refresh under way must get its answer onto the disk.
         A reload of the script calls it too, and cannot wait; a coroutine function would be refused there.
         """
-        if self.background:
-            self.background.cancel()
+        for task in self.background:
+            task.cancel()
         return asyncio_utils.create_task(self._close(), name="codex accounts close", keep_ref=True)
 
     @guarded
     async def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow):
             return
-        self._find_if_none()
+        await self._find_if_none()
         if wanted := flow.request.headers.pop(WANTED, ""):
             if wanted not in self.roster.sources:
                 raise Refused(OpenAIError(400, f"there is no account '{wanted[:64]}' here", code="no_account", param=WANTED))
@@ -229,7 +239,7 @@ class CodexAccounts:
                 self.roster.pool.homes.settle([response_key(answered)], loan.choice.name, self.roster.clock())
 
     async def _lend(self, flow: http.HTTPFlow, kind: str | None = None) -> Credential:
-        self._find_if_none()
+        await self._find_if_none()
         await self.look_again()
         keys = self._keys(flow)
         tried, wait_until = self.tried.setdefault(flow, set()), self.roster.clock() + LIMITS.longest_wait
@@ -238,6 +248,9 @@ class CodexAccounts:
             choice = self.roster.choose(self.rules().members, keys, self._out_of_question(flow))
             if isinstance(choice, Nobody):
                 await self._wait_or_refuse(choice, trouble, wait_until)
+                continue
+            if choice.probe and self.may_probe and not await self.may_probe(choice.name):
+                self.roster.pool.not_sent(choice)
                 continue
             tried.add(choice.name)
             source = self.roster.sources[choice.name]
@@ -325,21 +338,21 @@ class CodexAccounts:
 
     # -- finding and refreshing
 
-    def _find_if_none(self) -> None:
+    async def _find_if_none(self) -> None:
         """Raises Refused."""
         try:
             if not self.roster.sources:
-                self.find()
+                await self.find()
             if not self.roster.sources:
-                raise NotSignedIn()
+                raise self.roster.place.nobody()
         except AuthError as e:
             raise refusal(e) from e
 
-    def find(self) -> None:
-        """Looks for accounts that came or went. Raises AccountFileError."""
+    async def find(self) -> None:
+        """Looks for accounts that came or went. Raises AccountFileError, BadSetting, RedisAway."""
         assert self.issuer
         self.roster.pool.rules = self.rules().pool
-        self.roster.find(ctx.options.codex_accounts, self.issuer)
+        await self.roster.find(ctx.options.codex_accounts, self.issuer)
 
     async def look_again(self) -> None:
         """At accounts that are known: somebody may have signed in anew."""
@@ -351,7 +364,7 @@ class CodexAccounts:
         await self._introduce()
         while True:
             try:
-                self.find()
+                await self.find()
             except AuthError as e:
                 logger.debug("accounts not searched: %s", e)
             naps = [await source.refresh_ahead() for source in self.roster.sources.values()]
@@ -360,9 +373,9 @@ class CodexAccounts:
 
     async def _introduce(self) -> None:
         try:
-            self.find()
+            await self.find()
             if not self.roster.sources:
-                raise NotSignedIn()
+                raise self.roster.place.nobody()
         except AuthError as e:
             logger.warning("%s", e)
             return
@@ -380,6 +393,8 @@ class CodexAccounts:
         await self.roster.save(at_once=True)
         if self.issuer:
             await self.issuer.aclose()
+        if self.shared:
+            await self.shared.aclose()
 
 
 def _body(flow: http.HTTPFlow) -> dict[str, Any]:

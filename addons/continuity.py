@@ -1,19 +1,21 @@
 """What OpenAI keeps of Responses, and the Codex backend does not: turns to go on from, items to refer to, responses to read again.
 
 Each client has its own (`redact.OWNER`). A turn is kept when its answer has ended, whole or cut off, unless the client set `store`
-to false. An answer that failed is not kept, nor one whose client left before its end.
+to false. An answer that failed is not kept, nor one whose client left before its end. Several proxies may keep their turns for each
+other (`Shelf`).
 """
 
+import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
-from mitmproxy.utils import human
+from mitmproxy.utils import asyncio_utils, human
 
 from addons import engine
 from addons.accounts import ACCOUNT_KIND, RESPONSE_ID
@@ -22,7 +24,7 @@ from addons.kept import Kept, OwnMemory, Turn
 from addons.redact import OWNER
 from addons.route import is_codex_cli
 from addons.upstreams import CODEX_PATHS, bare_path, choose
-from addons.wire.continuity import Expanded, conversation, expand, with_ids
+from addons.wire.continuity import Expanded, conversation, expand, referred, with_ids
 from addons.wire.errors import OpenAIError
 from addons.wire.events import written
 from addons.wire.input_items import Item
@@ -52,15 +54,32 @@ class Asked:
     items: list[Item]
 
 
+class Shelf(Protocol):
+    """Where several proxies keep their turns for each other (shared/turns.py)."""
+
+    async def recall(self, owner: str, responses: Set[str], items: Set[str]) -> str:
+        """Brings into memory what is asked for and kept anywhere, and takes out of it what was deleted. Returns why it cannot be
+        known whether there is more, if so.
+        """
+
+    async def keep(self, turn: Turn) -> None:
+        """So that it can be asked for everywhere."""
+
+    async def forget(self, owner: str, response_id: str) -> str:
+        """Everywhere. Returns why that is not possible, if so."""
+
+
 class CodexContinuity:
     """Before `CodexRoute`, which refuses the paths that are answered here. `CodexTranslate` asks it to expand and to keep."""
 
-    def __init__(self) -> None:
-        self.kept = Kept()
+    def __init__(self, kept: Kept | None = None, shelf: Shelf | None = None) -> None:
+        self.kept = Kept() if kept is None else kept  # an empty one is there, too
+        self.shelf = shelf
+        self.telling: WeakKeyDictionary[http.HTTPFlow, asyncio.Task[None]] = WeakKeyDictionary()
         self.asked: WeakKeyDictionary[http.HTTPFlow, Asked] = WeakKeyDictionary()
 
     @guarded
-    def request(self, flow: http.HTTPFlow) -> None:
+    async def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow) or is_codex_cli(flow.request.headers):
             return
         path = bare_path(flow.request.path)
@@ -69,8 +88,22 @@ class CodexContinuity:
             return
         answer = _ANSWERS.get((flow.request.method, found[2]))
         if answer:
-            document = answer(self, self._turn(flow, found[1]), flow.request.query)
+            await self._recall(flow, {found[1]}, set())
+            turn = self._turn(flow, found[1])
+            if flow.request.method == "DELETE":
+                await self._forget(turn)
+            document = answer(self, turn, flow.request.query)
             flow.response = engine.json_response(200, written(document))
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """What the client does next may come to another proxy, which has to know of this one's answer by then."""
+        if telling := self.telling.pop(flow, None):
+            await telling
+
+    async def recall(self, flow: http.HTTPFlow, body: Mapping[str, Any]) -> None:
+        """Before `expand`, which has to find in memory what the request goes on from. Raises Refused."""
+        if self.shelf:
+            await self._recall(flow, *referred(body))
 
     def expand(self, flow: http.HTTPFlow, body: Mapping[str, Any]) -> Expanded:
         """The client's request with all that was said before it. Raises Refused."""
@@ -99,9 +132,23 @@ class CodexContinuity:
         document = ResponseObjects(answering.model, answering.echo).of(response)
         turn = Turn(asked.owner, asked.previous, asked.items, document)
         if self.kept.keep(turn):
+            if self.shelf:
+                self.telling[flow] = asyncio_utils.create_task(self.shelf.keep(turn), name="codex turn", keep_ref=True)
             flow.metadata[RESPONSE_ID] = turn.id  # who goes on from it gets the same account, which alone can read its reasoning
         else:
             logger.warning("a response is not kept: its conversation alone is more than %d bytes in memory", self.kept.max_bytes)
+
+    async def _recall(self, flow: http.HTTPFlow, responses: Set[str], items: Set[str]) -> None:
+        if self.shelf is None or not (responses or items):
+            return
+        owner = flow.metadata[OWNER]
+        trouble = await self.shelf.recall(owner, responses, items)
+        if trouble and not self.kept.has_all(owner, responses, items):
+            raise Refused(out_of_reach(trouble))
+
+    async def _forget(self, turn: Turn) -> None:
+        if self.shelf and (trouble := await self.shelf.forget(turn.owner, turn.id)):
+            raise Refused(out_of_reach(trouble))  # others have it, and would go on to show it
 
     def _turn(self, flow: http.HTTPFlow, response_id: str) -> Turn:
         turn = self.kept.find(flow.metadata[OWNER], response_id)
@@ -144,6 +191,15 @@ def check_length(length: int) -> None:
     if limit is not None and length > limit:
         said = f"the conversation with what was said before is {length} bytes, over {ctx.options.body_size_limit}"
         raise Refused(OpenAIError(413, f"{said} (option body_size_limit)", param="previous_response_id"))
+
+
+def out_of_reach(trouble: str) -> OpenAIError:
+    return OpenAIError(
+        503,
+        f"the turns that several proxies keep together are out of reach, {trouble}: try again, or send the whole conversation",
+        code="turns_unavailable",
+        headers={"retry-after": "1"},
+    )
 
 
 def refused(reason: BadRequest) -> Refused:

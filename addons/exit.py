@@ -32,14 +32,14 @@ class CodexExit:
         if streamed and guest and guest.key and guest.key.tokens_per_minute and not self.translate.answers.get(flow):
             self._listen(flow, flow.response)
 
-    def response(self, flow: http.HTTPFlow) -> None:
+    async def response(self, flow: http.HTTPFlow) -> None:
         if not flow.response or not is_ours(flow) or engine.is_resending(flow):
             return
         self._tell(flow, flow.response)  # once more, for an answer that took the place of another
-        self._over(flow)
+        await self._over(flow)
 
-    def error(self, flow: http.HTTPFlow) -> None:
-        self._over(flow)
+    async def error(self, flow: http.HTTPFlow) -> None:
+        await self._over(flow)
 
     def _tell(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """What upstream lets pages do does not count here, and its limits do not where the key has its own."""
@@ -63,8 +63,8 @@ class CodexExit:
 
         response.stream.stages.insert(0, hear)  # upstream's own words
 
-    def _over(self, flow: http.HTTPFlow) -> None:
+    async def _over(self, flow: http.HTTPFlow) -> None:
         answer, overheard = self.translate.answers.get(flow), self.overheard.get(flow)
         usage = answer.stage.usage if answer else overheard.usage if overheard else None
         is_refused = not engine.was_sent(flow) or (flow.response is not None and flow.response.status_code >= 400)
-        self.gate.over(flow, usage.total_tokens if usage else 0 if is_refused else None)
+        await self.gate.over(flow, usage.total_tokens if usage else 0 if is_refused else None)

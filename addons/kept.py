@@ -9,8 +9,8 @@ and its memory is free when the last turn that came after it has gone too.
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import orjson
 
@@ -42,7 +42,10 @@ class Turn:
         # What is kept elsewhere leaves its place, so that the members have the order that they came in.
         self.response = _packed({name: None if name == "output" or name in BULKY else value for name, value in response.items()})
         self.echoes = _packed({name: response[name] for name in BULKY})
-        own_echoes = len(self.echoes)
+        self._weigh()
+
+    def _weigh(self) -> None:
+        previous, own_echoes = self.previous, len(self.echoes)
         if previous and previous.echoes == self.echoes:  # the same tools in every turn
             self.echoes, own_echoes = previous.echoes, 0
         said = len(self.asked) + len(self.output)
@@ -50,6 +53,22 @@ class Turn:
         self.length: int = said + (previous.length if previous else 0)
         """Of all that was said up to its end, in bytes of JSON."""
         self.holders = 0
+
+    def parts(self) -> list[bytes]:
+        """What it takes to have it again elsewhere, beside its owner and the turn before it; each is one line."""
+        told = {"id": self.id, "whole": self.whole, "item_ids": self.item_ids}
+        return [_packed(told), self.asked, self.output, self.response, self.echoes]
+
+    @classmethod
+    def of_parts(cls, owner: str, previous: "Turn | None", parts: Sequence[bytes]) -> Self:
+        """Raises ValueError, KeyError or TypeError for what are none."""
+        turn = cls.__new__(cls)
+        head, turn.asked, turn.output, turn.response, turn.echoes = parts
+        told = _read(head)
+        turn.owner, turn.previous = owner, previous
+        turn.id, turn.whole, turn.item_ids = told["id"], told["whole"], tuple(told["item_ids"])
+        turn._weigh()
+        return turn
 
     def and_before(self) -> Iterator["Turn"]:
         """The conversation backwards."""
@@ -70,6 +89,8 @@ class Kept:
     def __init__(self, max_turns: int = MAX_TURNS, max_bytes: int = MAX_BYTES) -> None:
         self.max_turns = max_turns
         self.max_bytes = max_bytes
+        self.promise = f"the last {max_turns} turns in memory until it ends"
+        """What it is good for, for clients."""
         self.bytes = 0
         """Of everything that is held, also of turns that are only part of later ones."""
         self._turns: OrderedDict[tuple[str, str], Turn] = OrderedDict()  # the next to go first
@@ -98,9 +119,16 @@ class Kept:
             self._use(turn)
         return turn
 
+    def peek(self, owner: str, response_id: str) -> Turn | None:
+        """Without using it."""
+        return self._turns.get((owner, response_id))
+
     def home_of(self, owner: str, item_id: str) -> Turn | None:
         """The latest turn with that item."""
         return next(reversed(self._homes.get((owner, item_id), {})), None)
+
+    def has_all(self, owner: str, responses: Iterable[str], items: Iterable[str]) -> bool:
+        return all(self.peek(owner, each) for each in responses) and all(self.home_of(owner, each) for each in items)
 
     def forget(self, owner: str, response_id: str) -> bool:
         """Whether there was one to forget."""
@@ -145,8 +173,8 @@ class OwnMemory:
         self._read: dict[Turn, Said] = {}
 
     @property
-    def most(self) -> int:
-        return self.kept.max_turns
+    def keeps(self) -> str:
+        return self.kept.promise
 
     def turns(self, response_id: str) -> list[Said] | None:
         turn = self.kept.find(self.owner, response_id)

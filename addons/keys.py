@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from addons.limits import Limits
 from addons.wire.aliases import NO_ALIASES, Aliases, validate_aliases
 
 # On the flow: the label of the key that a request came in with. No key is needed: nothing.
@@ -24,11 +25,11 @@ FROM_ENVIRONMENT = "default"
 
 MAX_KEYS = 1000
 # Beyond these a limit limits nobody; and the memory of the first is one number for each of its requests.
-MOST = {"requests_per_minute": 100_000, "tokens_per_minute": 1_000_000_000}
+MOST = {"requests_per_minute": 100_000, "tokens_per_minute": 1_000_000_000, "parallel": 10_000}
 
 _LABEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
-_FIELDS = ("label", "hash", "requests_per_minute", "tokens_per_minute", "models")
+_FIELDS = ("label", "hash", "requests_per_minute", "tokens_per_minute", "parallel", "models")
 
 
 class BadKeys(ValueError):
@@ -45,12 +46,17 @@ class Key:
     digest: bytes
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    parallel: int | None = None
     models: Aliases | None = None
     """What its holder may ask for, by the names that clients use; None is everything. Only the left sides count."""
 
     @property
+    def limits(self) -> Limits:
+        return Limits(self.requests_per_minute, self.tokens_per_minute, self.parallel)
+
+    @property
     def is_limited(self) -> bool:
-        return (self.requests_per_minute, self.tokens_per_minute, self.models) != (None, None, None)
+        return not self.limits.are_none or self.models is not None
 
     def may_ask_for(self, model: str) -> bool:
         return self.models is None or self.models.target([model]) is not None

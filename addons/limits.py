@@ -1,15 +1,19 @@
-"""How much one key may ask for in a minute: so many requests, so many tokens. Pure: time is a parameter, in seconds of any clock.
+"""How much one key may ask for: so many requests and tokens in a minute, so many answers at a time. Pure: time is a parameter, in
+seconds of any clock.
 
 in no 60 seconds are more requests let in than the limit, and none is refused while there is one left
 tokens are known when an answer is over; until then a request counts for what its body makes likely
 what is left is never less than nothing, and whoever waits as long as told finds it free, if nobody was faster
 memory: one entry for each request of the last minute, and one for each second in which tokens were used
+
+`shared/lua/minute.lua` decides the same for several proxies; what changes here has to change there.
 """
 
 import math
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 PERIOD = 60.0
@@ -19,6 +23,26 @@ GRAIN = 1.0
 SOON = 1.0
 # Bytes of a request for one token: English text has about four, JSON around it more. The answer says what it was.
 BYTES_PER_TOKEN = 4
+
+
+class Limits(NamedTuple):
+    """None is no limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    parallel: int | None = None
+
+    @property
+    def are_none(self) -> bool:
+        return self == Limits()
+
+
+class Wanted(NamedTuple):
+    """By one request."""
+
+    tokens: int = 1
+    slot: bool = True
+    """Whether it is one of those that may be under way at once: a question, and no look-up."""
 
 
 @dataclass(slots=True)
@@ -72,7 +96,7 @@ class Gauge:
     """One limit as a client is told of it, in the `x-ratelimit-` headers that OpenAI's answers have."""
 
     of: str
-    """`requests` or `tokens`."""
+    """`requests` or `tokens`; `parallel` is in no header of OpenAI's."""
     limit: int
     left: int
     full_in: float
@@ -94,59 +118,97 @@ class Over:
     again_in: float
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What becomes of a request, and what it leaves."""
+
+    over: Over | None
+    gauges: tuple[Gauge, ...]
+    alone: bool = False
+    """Several proxies were to count together, and this one had to count by itself."""
+
+
+class Held(NamedTuple):
+    """What a request that is under way holds."""
+
+    tokens: int | None
+    """That it is expected to use; None where nobody limits them."""
+    slot: bool
+
+
 class Allowance[Ticket: Hashable]:
     """Of one key. The limits may be others each time: what was taken stays taken."""
 
     def __init__(self) -> None:
         self.requests = Window()
         self.tokens = Window(GRAIN)
-        self.expected: WeakKeyDictionary[Ticket, int] = WeakKeyDictionary()
-        """The tokens of requests under way. One that is lost without a word is not under way any more."""
+        self.held: WeakKeyDictionary[Ticket, Held] = WeakKeyDictionary()
+        """By requests under way. One that is lost without a word is not under way any more."""
 
-    def ask(self, ticket: Ticket, expected: int, limits: tuple[int | None, int | None], now: float) -> Over | None:
-        """Takes a request, and the tokens that it is expected to use, or takes nothing and says what is over.
+    def ask(self, ticket: Ticket, wanted: Wanted, limits: Limits, now: float) -> Over | None:
+        """Takes what is wanted, or takes nothing and says what is over."""
+        over = self.over(wanted, limits, now)
+        if over is None:
+            self.take(ticket, wanted, limits, now)
+        return over
 
-        A request that looks larger than the whole limit is let in where it is the only one: it may look larger than it is.
-        """
-        per_requests, per_tokens = limits
-        if per_requests is not None and self.requests.used(now) >= per_requests:
-            return Over(self._requests(per_requests, now), 1, self.requests.free_in(1, per_requests, now))
-        if per_tokens is not None:
-            expected = min(expected, per_tokens)
+    def over(self, wanted: Wanted, limits: Limits, now: float) -> Over | None:
+        """A request that looks larger than the whole limit is let in where it is the only one: it may look larger than it is."""
+        if limits.requests is not None and self.requests.used(now) >= limits.requests:
+            return Over(self._requests(limits.requests, now), 1, self.requests.free_in(1, limits.requests, now))
+        if limits.tokens is not None:
+            expected = min(wanted.tokens, limits.tokens)
             under_way = self._under_way()
-            if self.tokens.used(now) + under_way + expected > per_tokens:
-                fits = under_way + expected <= per_tokens
-                wait = self.tokens.free_in(under_way + expected, per_tokens, now) if fits else SOON
-                return Over(self._tokens(per_tokens, now), expected, wait)
-            self.expected[ticket] = expected
-        if per_requests is not None:
-            self.requests.take(1, now)
+            if self.tokens.used(now) + under_way + expected > limits.tokens:
+                fits = under_way + expected <= limits.tokens
+                wait = self.tokens.free_in(under_way + expected, limits.tokens, now) if fits else SOON
+                return Over(self._tokens(limits.tokens, now), expected, wait)
+        if limits.parallel is not None and wanted.slot:
+            left = limits.parallel - sum(held.slot for held in self.held.values())
+            if left <= 0:
+                return Over(Gauge("parallel", limits.parallel, 0, SOON), 1, SOON)
         return None
 
-    def settle(self, ticket: Ticket, used: int | None, now: float) -> None:
-        """It is over, and this is what it used; None if nobody knows, and it stays at what was expected. Twice is as once."""
-        expected = self.expected.pop(ticket, None)
-        if expected is not None:
-            self.tokens.take(expected if used is None else used, now)
+    def take(self, ticket: Ticket, wanted: Wanted, limits: Limits, now: float) -> None:
+        held = held_by(wanted, limits)
+        if held:
+            self.held[ticket] = held
+        if limits.requests is not None:
+            self.requests.take(1, now)
 
-    def gauges(self, limits: tuple[int | None, int | None], now: float) -> list[Gauge]:
-        per_requests, per_tokens = limits
-        return [
-            *([self._requests(per_requests, now)] if per_requests is not None else []),
-            *([self._tokens(per_tokens, now)] if per_tokens is not None else []),
-        ]
+    def settle(self, ticket: Ticket, used: int | None, now: float) -> bool:
+        """It is over, and this is what it used; None if nobody knows, and it stays at what was expected. Twice is as once: whether
+        it was under way."""
+        held = self.held.pop(ticket, None)
+        if held and held.tokens is not None:
+            self.tokens.take(held.tokens if used is None else used, now)
+        return held is not None
+
+    def gauges(self, limits: Limits, now: float) -> tuple[Gauge, ...]:
+        return (
+            *([self._requests(limits.requests, now)] if limits.requests is not None else []),
+            *([self._tokens(limits.tokens, now)] if limits.tokens is not None else []),
+        )
 
     def _under_way(self) -> int:
-        return sum(self.expected.values())
+        return sum(held.tokens or 0 for held in self.held.values())
 
     def _requests(self, limit: int, now: float) -> Gauge:
         return Gauge("requests", limit, max(0, limit - self.requests.used(now)), self.requests.empty_in(now))
 
     def _tokens(self, limit: int, now: float) -> Gauge:
-        left = max(0, limit - self.tokens.used(now) - self._under_way())
+        under_way = self._under_way()
+        left = max(0, limit - self.tokens.used(now) - under_way)
         # What is under way will have to pass as well, a minute after its end at the soonest.
-        full_in = PERIOD if self.expected else self.tokens.empty_in(now)
+        full_in = PERIOD if under_way else self.tokens.empty_in(now)
         return Gauge("tokens", limit, left, full_in)
+
+
+def held_by(wanted: Wanted, limits: Limits) -> Held | None:
+    """None where it holds nothing, and its end is of no interest."""
+    tokens = None if limits.tokens is None else min(wanted.tokens, limits.tokens)
+    slot = limits.parallel is not None and wanted.slot
+    return Held(tokens, slot) if tokens is not None or slot else None
 
 
 def expected_tokens(body_size: int) -> int:

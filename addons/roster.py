@@ -16,9 +16,11 @@ from addons.pool.strategies import Member
 from auth import durable
 from auth.errors import AuthError
 from auth.issuer import Issuer
+from auth.places import place_of
+from auth.shared import Shared
 from auth.sidecar import fingerprint
 from auth.source import TokenSource
-from auth.store import find_accounts, own_folder, reason
+from auth.store import own_folder, reason
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +32,9 @@ MAX_STATE = 4 << 20
 
 
 class Roster:
-    def __init__(self, env: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, env: Mapping[str, str], shared: Shared | None = None, clock: Callable[[], float] = time.time) -> None:
         self.path = own_folder(env) / STATE_FILE
-        self.env = env
+        self.place = place_of(env, shared)
         self.clock = clock
         self.sources: dict[str, TokenSource] = {}
         """By name, in the order in which they were found."""
@@ -41,14 +43,16 @@ class Roster:
         self.identities: dict[str, tuple[str, str | None]] = {}
         self.saved_at = clock()
         self.complained = False
+        self.on_stranger: Callable[[str], None] = lambda name: None
+        """Is told of a name under which somebody else has signed in."""
         self.pool = memory.load(self._read(), clock())
 
-    def find(self, configured: Sequence[str], issuer: Issuer) -> None:
-        """Looks for accounts; those that are known keep their source, with what it holds in memory. Raises AccountFileError."""
-        found = find_accounts(configured, self.env)
+    async def find(self, configured: Sequence[str], issuer: Issuer) -> None:
+        """Looks for accounts; those that are known keep their source, with what it holds in memory. Raises as `Place.find`."""
+        found = await self.place.find(configured)
         known = {place: self.sources[name] for name, place in self.places.items()}
-        self.sources = {file.name: known.get(file.where) or TokenSource(file, issuer) for file in found}
-        self.places = {file.name: file.where for file in found}
+        self.sources = {account.name: known.get(account.where) or TokenSource(account, issuer) for account in found}
+        self.places = {account.name: account.where for account in found}
         self.pool.keep(self.sources.keys())
 
     def forget(self) -> None:
@@ -71,6 +75,7 @@ class Roster:
             if self.identities.setdefault(name, identity) != identity:
                 self.identities[name] = identity
                 self.pool.keep(self.sources.keys() - {name})
+                self.on_stranger(name)
             self.pool.sign_in_changed(name, self.clock())
             changed.append(name)
         return changed

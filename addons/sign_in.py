@@ -9,7 +9,6 @@ A sign-in is a task that ends by itself: with an account, with a refusal, or whe
 
 import asyncio
 import logging
-import os
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -31,7 +30,7 @@ from auth import device, login
 from auth.authjson import API_KEY, AuthDocument
 from auth.device import DeviceCode
 from auth.errors import AuthError, LoginFailed, SaveFailed, TryAgainLater
-from auth.store import DEFAULT, AccountFile, is_own_name, own_account
+from auth.store import DEFAULT, AccountStore, is_own_name
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +66,13 @@ REFUSALS: dict[type[AuthError], tuple[int, str]] = {
 
 
 def refusal_of(error: AuthError) -> OpenAIError:
-    status, code = REFUSALS.get(type(error), (503, "account_unusable"))
+    status, code = next((REFUSALS[kind] for kind in type(error).__mro__ if kind in REFUSALS), (503, "account_unusable"))
     return OpenAIError(status, str(error), code=code)
 
 
 @dataclass(slots=True, eq=False)
 class SignIn:
-    account: AccountFile
+    account: AccountStore
     replace: bool
     """What somebody else has under that name."""
     shown: asyncio.Future[DeviceCode]
@@ -217,7 +216,7 @@ class CodexSignIn:
                 )
             )
         try:
-            account = own_account(name, os.environ)
+            account = self.accounts.roster.place.own(name)
         except AuthError as e:
             raise Refused(refusal_of(e)) from e
         loop = asyncio.get_running_loop()
@@ -245,7 +244,7 @@ class CodexSignIn:
 
         await login.check_room(sign_in.account)
         await login.with_device(issuer, keep, sign_in.shown.set_result)
-        self.accounts.find()
+        await self.accounts.find()
         await self.accounts.look_again()
 
 
@@ -281,7 +280,7 @@ def is_own_origin(origin: str, host: str | None) -> bool:
         return False
 
 
-async def check_owner(account: AccountFile, new: AuthDocument) -> None:
+async def check_owner(account: AccountStore, new: AuthDocument) -> None:
     """Raises AccountTaken. Who signs in is known only now."""
     old = None
     with suppress(AuthError):  # nobody's, or a file that nobody can use

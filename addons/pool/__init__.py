@@ -101,11 +101,11 @@ class Pool:
             account.failed(verdict, choice.at, now)
 
     def heard(self, name: str, quota: Quota, now: float, asked_at: float | None = None) -> None:
-        self._account(name).heard(quota, now if asked_at is None else asked_at, now)
+        self.account(name).heard(quota, now if asked_at is None else asked_at, now)
 
     def sign_in_changed(self, name: str, now: float) -> None:
         """Its file is another one than before. What is on its way with the sign-in before says nothing about this one."""
-        self._account(name).signed_in_anew(now)
+        self.account(name).signed_in_anew(now)
 
     def keep(self, names: Collection[str]) -> None:
         """Forgets all other accounts."""
@@ -117,9 +117,10 @@ class Pool:
 
     def _seats(self, members: Iterable[Member]) -> list[Seat]:
         unique = {member.name: member for member in members}
-        return [Seat(member, self._account(member.name)) for member in unique.values()]
+        return [Seat(member, self.account(member.name)) for member in unique.values()]
 
-    def _account(self, name: str) -> Account:
+    def account(self, name: str) -> Account:
+        """What is known of it; nothing, if it is new."""
         account = self.accounts.get(name)
         if account is None:
             while len(self.accounts) >= MAX_ACCOUNTS:

@@ -83,6 +83,8 @@ class Account:
     name: str
     cooling: Cooling | None = None
     failures: int = 0
+    told_at: float = 0.0
+    """When that was learned; of a cooldown that was ended, when the request was sent that ended it."""
     last_failure: Failure | None = None
     signed_out: str = ""
     """Why the sign-in is dead."""
@@ -127,7 +129,7 @@ class Account:
         is_news = cooling is None or sent_at >= cooling.since
         if verdict.blame == "client":
             if cooling and is_news and cooling.blame in BROKEN_BY_AN_ANSWER:
-                self.cooling, self.failures = None, 0
+                self.cooling, self.failures, self.told_at = None, 0, sent_at
             return
         self.last_failure = Failure(verdict.blame, verdict.reason, now)
         if verdict.blame == "sign_in":
@@ -136,12 +138,15 @@ class Account:
                 self.signed_out = verdict.reason
             return
         self.failures += is_news
+        self.told_at = now
         self._cool(self._cooling_for(verdict, now), sent_at, now)
 
     def served(self, sent_at: float, now: float) -> None:
         cooling = self.cooled(now)
         if cooling and sent_at < cooling.since:
             return
+        if self.failures or self.cooling:
+            self.told_at = sent_at
         self.failures, self.cooling = 0, None
         if self.quota and cooling and cooling.blame == "plan":
             if self.quota.heard_at >= sent_at and self.quota.spent_until(now):
@@ -158,7 +163,7 @@ class Account:
             since = cooling.since if cooling and cooling.blame == "plan" else now
             self._cool(Cooling("plan", "its plan is used up", since, _capped("plan", now, until - now), rests=False), now, now)
         elif cooling and cooling.blame == "plan" and sent_at >= cooling.since:
-            self.cooling = None
+            self.cooling, self.told_at = None, sent_at
 
     def signed_in_anew(self, now: float) -> None:
         self.signed_out, self.signed_in_at = "", now
@@ -166,7 +171,7 @@ class Account:
     def _cool(self, new: Cooling, sent_at: float, now: float) -> None:
         cooling = self.cooled(now)
         if cooling is None or cooling.gives_way_to(new, sent_at):
-            self.cooling = new
+            self.cooling, self.told_at = new, now
 
     def _cooling_for(self, verdict: Verdict, now: float) -> Cooling:
         rule = COOLDOWNS[verdict.blame]

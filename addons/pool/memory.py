@@ -27,7 +27,7 @@ BLAMES: tuple[Blame, ...] = get_args(Blame)
 def dump(pool: Pool) -> dict[str, Any]:
     return {
         "version": VERSION,
-        "accounts": {account.name: _written(account) for account in pool.accounts.values()},
+        "accounts": {account.name: written(account) for account in pool.accounts.values()},
         "homes": [list(entry) for entry in pool.homes.entries()],
     }
 
@@ -40,7 +40,7 @@ def load(document: Any, now: float, rules: Rules = DEFAULT_RULES) -> Pool:
         return pool
     for name, told in islice(_object(document.get("accounts")).items(), MAX_ACCOUNTS):
         if isinstance(name, str) and isinstance(told, dict):
-            pool.accounts[name] = _account(name, told, now)
+            pool.accounts[name] = account_of(name, told, now)
     homes = document.get("homes")
     for entry in homes[-SIZE:] if isinstance(homes, list) else []:
         match entry:
@@ -49,10 +49,11 @@ def load(document: Any, now: float, rules: Rules = DEFAULT_RULES) -> Pool:
     return pool
 
 
-def _written(account: Account) -> dict[str, Any]:
+def written(account: Account) -> dict[str, Any]:
     return {
         "cooling": account.cooling and asdict(account.cooling),
         "failures": account.failures,
+        "told_at": account.told_at,
         "last_failure": account.last_failure and asdict(account.last_failure),
         "quota": account.quota and asdict(account.quota),
         "turn": account.turn,
@@ -60,12 +61,14 @@ def _written(account: Account) -> dict[str, Any]:
     }
 
 
-def _account(name: str, told: Mapping[str, Any], now: float) -> Account:
+def account_of(name: str, told: Mapping[str, Any], now: float) -> Account:
+    """As `written` told of it."""
     failures, turn = told.get("failures"), told.get("turn")
     return Account(
         name,
         cooling=_cooling(_object(told.get("cooling")), now),
         failures=min(failures, 1000) if type(failures) is int and failures > 0 else 0,
+        told_at=_past(told.get("told_at"), now) or 0.0,
         last_failure=_failure(_object(told.get("last_failure")), now),
         quota=_quota(_object(told.get("quota")), now),
         turn=min(max(turn, -MAX_TURN), MAX_TURN) if type(turn) is int else 0,

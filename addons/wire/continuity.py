@@ -13,6 +13,7 @@ whoever told the history, the backend hears the same.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 from addons.wire.input_items import CALL_OF, ID_IS_NOISE, OUTPUT_OF, Item, item_type, message
@@ -35,6 +36,9 @@ ID_PREFIXES = {
     "compaction": "cmp",
 }
 
+# Of items that are looked for beforehand. Clients refer to those of their last turn, a handful.
+MAX_REFERRED = 1000
+
 _PLACE = re.compile(r"\binput\[(\d+)\]")
 
 
@@ -52,8 +56,8 @@ class Memory(Protocol):
     """The earlier turns of one client."""
 
     @property
-    def most(self) -> int:
-        """How many turns are kept at most."""
+    def keeps(self) -> str:
+        """How many turns are kept, and for how long: as the rest of a sentence."""
 
     def turns(self, response_id: str) -> Sequence[Said] | None:
         """What led to that response, the oldest first, and at the end its own turn. None if it is not kept."""
@@ -95,6 +99,14 @@ def expand(body: Mapping[str, Any], memory: Memory) -> Expanded:
         edits=tuple(edit for edit, made in ((REMEMBERED, True), (REPLACED, refers), (CUT_OFF, was_cut)) if made),
         previous_response_id=previous,
     )
+
+
+def referred(body: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """The ids of the response that a request goes on from, and of the items that it refers to."""
+    previous, given = body.get("previous_response_id"), body.get("input")
+    items = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+    named = (item["id"] for item in items if item_type(item) == "item_reference" and isinstance(item.get("id"), str))
+    return {previous} if isinstance(previous, str) else set(), set(islice(named, MAX_REFERRED))
 
 
 def conversation(turns: Iterable[Said], following: Iterable[Any]) -> tuple[list[Item], bool]:
@@ -178,9 +190,7 @@ def _named_by(item_id: str, memory: Memory) -> Item:
 
 
 def _keeps(memory: Memory) -> str:
-    return (
-        f"This proxy keeps the last {memory.most} turns in memory until it ends, and none that was sent with `store` set to false."
-    )
+    return f"This proxy keeps {memory.keeps}, and none that was sent with `store` set to false."
 
 
 def _leads_nowhere(item: Item, answered: set[Any]) -> bool:
