@@ -1,0 +1,60 @@
+"""`GET /metrics`, for Prometheus: what was counted of calls (telemetry/counts.py) and what is so now (telemetry/gauges.py).
+
+In the classic text or as OpenMetrics, as the scraper asks for it. Where clients need a key, a scraper needs one too.
+"""
+
+import asyncio
+import time
+
+from mitmproxy import http, version
+from prometheus_client import ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from addons import probes
+from addons.accounts import CodexAccounts
+from addons.guard import guarded, is_open
+from addons.names import VERSION
+from addons.parallel import CodexParallel
+from addons.record import CodexTraffic
+from addons.telemetry.counts import CallCounts
+from addons.telemetry.gauges import Gauges, Snapshot
+from addons.traffic.writer import Health
+
+NOT_RECORDING = Health(0, 0, "")
+
+
+class CodexMetrics:
+    """After `CodexGate`, and before whoever wants an account or a slot."""
+
+    def __init__(self, counts: CallCounts, accounts: CodexAccounts, parallel: CodexParallel, traffic: CodexTraffic) -> None:
+        self.accounts = accounts
+        self.parallel = parallel
+        self.traffic = traffic
+        self.registry = counts.registry
+        self.gauges = Gauges()
+        self.registry.register(self.gauges)
+        ProcessCollector(registry=self.registry)
+
+    @guarded
+    async def request(self, flow: http.HTTPFlow) -> None:
+        if is_open(flow) and probes.is_probe(flow) and probes.bare(flow.request.path) == probes.METRICS:
+            self.gauges.latest = self._snapshot()
+            encode, content_type = choose_encoder(flow.request.headers.get("accept", ""))
+            # A few thousand lines take tens of milliseconds, for which no stream has to stand still.
+            body = await asyncio.to_thread(encode, self.registry)
+            flow.response = http.Response.make(200, body, {"content-type": content_type, "cache-control": "no-store"})
+
+    def _snapshot(self) -> Snapshot:
+        issuer, recorder, slots = self.accounts.issuer, self.traffic.recorder, self.parallel.slots
+        health = recorder.health() if recorder else NOT_RECORDING
+        return Snapshot(
+            at=time.time(),
+            in_flight=len(slots.taken),
+            slots=slots.limit,
+            queued=len(slots.waiting),
+            standings=self.accounts.standings(),
+            refreshes=dict(issuer.refreshes) if issuer else {},
+            unrecorded=health.not_recorded,
+            unwritten=health.waiting,
+            versions={"version": VERSION, "mitmproxy": version.VERSION},
+        )
