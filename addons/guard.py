@@ -2,10 +2,11 @@
 (mitmproxy's `safecall`), so every hook that decides something runs under `guarded`: it fails closed, with OpenAI's envelope.
 """
 
+import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mitmproxy import exceptions, http
@@ -20,6 +21,10 @@ logger = logging.getLogger(__name__)
 OURS = "codex.our_fault"
 
 FAULT = OpenAIError(500, "codex-mitm failed on this request; its log says where")
+
+
+# Hooks that wait for something: a slot, a token, a better moment.
+_waiting: set[asyncio.Task[None]] = set()
 
 
 class Refused(Exception):
@@ -90,13 +95,35 @@ def _fault_instead(flow: http.HTTPFlow) -> list[bytes]:
     return []
 
 
-async def _run_async(running: Awaitable[None], flow: http.HTTPFlow) -> None:
+def end_waiting() -> None:
+    """The proxy comes to its end: requests whose hook waits for something are refused now."""
+    for task in list(_waiting):
+        task.cancel()
+
+
+async def _run_async(running: Coroutine[Any, Any, None], flow: http.HTTPFlow) -> None:
     try:
-        await running
+        await _unless_ended(running)
     except exceptions.AddonHalt:
         raise
     except Exception as e:  # noqa: BLE001 - this is the boundary
         _answer(flow, e)
+
+
+async def _unless_ended(running: Coroutine[Any, Any, None]) -> None:
+    """A task of its own, so that it can be cancelled and the addons after it still have their turn. Most hooks wait for nothing,
+    and are done when it is made."""
+    task = asyncio.Task(running, loop=asyncio.get_running_loop(), name="codex hook", eager_start=True)
+    if not task.done():
+        _waiting.add(task)
+        task.add_done_callback(_waiting.discard)
+    try:
+        await task
+    except asyncio.CancelledError:
+        present = asyncio.current_task()
+        if present and present.cancelling():
+            raise
+        raise Refused(engine.PROXY_STOPPED) from None
 
 
 def _answer(flow: http.HTTPFlow, reason: Exception) -> None:
@@ -105,7 +132,7 @@ def _answer(flow: http.HTTPFlow, reason: Exception) -> None:
     asked = f"{flow.request.method} {flow.request.path.partition('?')[0]}"
     if isinstance(reason, Refused):
         error = reason.error
-        logger.info("refused %s: %d %s", asked, error.status, error.message)
+        logger.debug("refused %s: %d %s", asked, error.status, error.message)  # the call's own line says so, call_log.py
     else:
         logger.error("%s failed", asked, exc_info=reason)
     flow.response = engine.error_response(error)

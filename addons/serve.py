@@ -27,8 +27,9 @@ DEFAULTS: dict[str, object] = {
 FORWARD: dict[str, object] = DEFAULTS | {"mode": ["regular"], "body_size_limit": None}
 # The upstream is chosen per request, so no connection may be made before one has come; and one request at a time on an
 # HTTP/1.1 connection is what `engine.resend` and `engine.put_on_the_wire` are written for.
+# An https upstream makes mitmproxy listen on UDP too; without HTTP/3 it answers nobody there, and asks nobody in it.
 # mitmproxy would put upstream's name in place of the one by which a client knows this proxy, before any addon sees it.
-NEEDED: dict[str, object] = {"connection_strategy": "lazy", "http2": False, "keep_host_header": True}
+NEEDED: dict[str, object] = {"connection_strategy": "lazy", "http2": False, "http3": False, "keep_host_header": True}
 
 LISTENING = {"mode", "listen_host", "listen_port"}
 
@@ -84,7 +85,12 @@ class CodexServe:
         ctx.options.update(**wanted)
         return changed
 
-    async def running(self) -> None:
+    def running(self) -> "asyncio.Task[None]":
+        """Returns a task, which mitmproxy waits for at the start. A reload of the script calls it too, and would go no further than
+        this addon if it were a coroutine function."""
+        return asyncio_utils.create_task(self._check_start(), name="codex start", keep_ref=True)
+
+    async def _check_start(self) -> None:
         if self.listening:
             await self.listening  # a port that is taken is an error of the start, and ends it
         for message in misspelt(ctx.options.deferred, ctx.options.keys()):

@@ -60,7 +60,7 @@ async def test_a_bug_is_a_500_without_a_credential(hook: str, caplog: pytest.Log
 
 @HOOKS
 async def test_a_decision_is_the_answer_and_no_bug(hook: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG, "addons.guard"):
         flow = await run(Example(Refused(OpenAIError(404, "no such thing", code="gone", headers={"x-y": "z"}))), hook)
     assert flow.response and flow.response.status_code == 404
     assert flow.response.headers["x-y"] == "z" and flow.response.headers["x-request-id"].startswith("req_")
