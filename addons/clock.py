@@ -21,23 +21,25 @@ TIMES: dict[str, tuple[float, str]] = {
 class CodexClock:
     """After `CodexRoute`. An upgraded connection is no answer, and has its own times."""
 
+    def __init__(self) -> None:
+        self.limits = engine.Limits(*(default for default, _ in TIMES.values()))
+
     def load(self, loader: Loader) -> None:
         for name, (default, text) in TIMES.items():
             loader.add_option(name, str, f"{default:g}", text)
 
     def configure(self, updated: set[str]) -> None:
-        for name in TIMES.keys() & updated:
-            seconds_of(name)
+        if TIMES.keys() & updated:
+            self.limits = engine.Limits(*(seconds_of(name) for name in TIMES))
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow) or UPSTREAM not in flow.metadata or "upgrade" in flow.request.headers:
             return
-        limits = engine.Limits(*(seconds_of(name) for name in TIMES))
         engine.watch(
             flow,
             engine.Watch(
-                limits,
+                self.limits,
                 say_alive=lambda: chain_of(flow).say_alive(),
                 give_up=lambda lapse: chain_of(flow).end_with(engine.no_answer(flow.request.host, lapse)),
             ),

@@ -67,6 +67,8 @@ class CodexTranslate:
         if dialect is None:
             return
         catalog = await self.catalog.current(flow)
+        if dialect == "responses":
+            await self.continuity.recall(flow, body)
         expanded = self.continuity.expand(flow, body) if dialect == "responses" else Expanded(body)
         plan = keyed(self._plan(dialect, expanded, catalog), flow.metadata.get(CLIENT, ""))
         if not reads_annotations(flow.request.headers):
@@ -147,7 +149,7 @@ class Answer:
             self._answer_instead(engine.error_response(self.stage.refusal))
             return []
         if isinstance(self.stage, Fold):
-            self._answer_instead(engine.json_response(200, b"".join(out)))
+            self._answer_instead(engine.json_response(200, b"".join(out)), at_once=self.stage.wants_cancel)
             return []
         engine.end_answer(self.flow, at_once=self.stage.wants_cancel)
         return out
@@ -167,13 +169,13 @@ class Answer:
         engine.end_answer(self.flow, at_once=True)
         return [in_band(FAULT, self.dialect)]
 
-    def _answer_instead(self, response: http.Response) -> None:
+    def _answer_instead(self, response: http.Response, *, at_once: bool = True) -> None:
         """What upstream's head said of the answer and the account still holds."""
         assert self.flow.response
         for name, value in self.flow.response.headers.items(multi=True):
             if name.lower().startswith(KEPT_PREFIXES):
                 response.headers[name] = value
-        engine.answer_instead(self.flow, response)
+        engine.answer_instead(self.flow, response, at_once=at_once)
 
 
 # What makes the answer, and the ids that OpenAI's have in that dialect.

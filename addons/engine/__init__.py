@@ -13,7 +13,12 @@
     in_pieces(flow, ...)          what it says at once is not looked at at once
     body_was_too_large(flow)      `body_size_limit`, kept in memory and answered politely
     head_begun(client)            since when a request head has been coming in
+    ask_before_shutdown(ask)      mitmproxy is asked to end, and waits for somebody to let it (`shut_down`)
+    close_after_answers()         meanwhile: each answer is the last on its connection
+    exchanges(handler)            what is under way on a connection; idle_for(handler): for how long nothing has happened there
+    end_exchanges(handler)        they get what is left to say; hang_up(handler, peer): and no more
     (always)                      JSON instead of HTML for what mitmproxy refuses by itself, and no request bytes in its log
+    (always)                      the same in less time: hooks (dispatch.py), events (turns.py), heads (messages.py)
 
 Written against mitmproxy 12.2, HTTP/1.1 on both sides (`serve.py` sets `http2` to false). `install()` compares every function
 that it wraps with the signature it was written for and refuses a mitmproxy that looks different, rather than run beside it.
@@ -23,9 +28,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from mitmproxy.proxy.layers.http import HttpStream, _http1
+from mitmproxy import hooks, http, log
+from mitmproxy.addonmanager import AddonManager
+from mitmproxy.master import Master
+from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, _http1
+from mitmproxy.proxy.server import ConnectionHandler
 
-from addons.engine import body_limit, connection, originals, refusals, stream
+from addons.engine import body_limit, connection, dispatch, ending, messages, originals, refusals, stream, turns
 from addons.engine.body_limit import body_was_too_large
 from addons.engine.connection import head_begun
 from addons.engine.course import (
@@ -49,12 +58,24 @@ from addons.engine.course import (
     was_sent,
     watch,
 )
+from addons.engine.ending import (
+    ask_before_shutdown,
+    close_after_answers,
+    end_exchanges,
+    exchanges,
+    hang_up,
+    idle_for,
+    shut_down,
+    transport_of,
+    was_ended,
+)
 from addons.engine.on_flow import OnFlow
-from addons.engine.refusals import error_response, json_response, no_answer
+from addons.engine.refusals import PROXY_STOPPED, error_response, json_response, no_answer
 from addons.engine.secret_headers import hand_over, is_on_the_wire, put_on_the_wire, take_off_the_wire
 
 __all__ = [
     "HELD_AT_MOST",
+    "PROXY_STOPPED",
     "Cause",
     "EngineMismatch",
     "Lapse",
@@ -62,17 +83,23 @@ __all__ = [
     "OnFlow",
     "Watch",
     "answer_instead",
+    "ask_before_shutdown",
     "body_was_too_large",
     "client_has_its_head",
+    "close_after_answers",
     "cut_off",
     "end_answer",
+    "end_exchanges",
     "error_response",
+    "exchanges",
     "fail_answer",
     "failure_of",
     "hand_over",
+    "hang_up",
     "head_begun",
     "head_is_held",
     "hold_head",
+    "idle_for",
     "in_pieces",
     "install",
     "is_on_the_wire",
@@ -82,7 +109,10 @@ __all__ = [
     "pause",
     "put_on_the_wire",
     "resend",
+    "shut_down",
     "take_off_the_wire",
+    "transport_of",
+    "was_ended",
     "was_sent",
     "watch",
 ]
@@ -103,9 +133,19 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any]]] = {
     (HttpStream, "check_body_size"): (("self", "request"), body_limit.check_body_size),
     (_http1.Http1Client, "send"): (("self", "event"), connection.send_upstream),
     (_http1.Http1Server, "send"): (("self", "event"), connection.send_to_client),
+    (_http1.Http1Connection, "read_body"): (("self", "event"), connection.read_body),
     (_http1.Http1Server, "read_headers"): (("self", "event"), connection.read_request_headers),
     (_http1, "make_error_response"): (("status_code", "message"), refusals.malformed),
+    (HttpLayer, "_handle_event"): (("self", "event"), turns.handle_event),
+    (ConnectionHandler, "server_event"): (("self", "event"), turns.server_event),
+    (AddonManager, "trigger_event"): (("self", "event"), dispatch.trigger_event),
+    (hooks.Hook, "args"): (("self",), messages.arguments),
+    (http.Headers, "get_all"): (("self", "name"), messages.get_all),
+    (log.LegacyLogEvents, "emit"): (("self", "record"), dispatch.tell_of_log),
+    (Master, "shutdown"): (("self",), ending.shutdown),
 }
+if __debug__:  # with `python -O` mitmproxy checks nothing either
+    _WRAPPED[http.MessageData, "__post_init__"] = ("self",), messages.check_types
 # Not wrapped, but called or yielded from here.
 _CALLED: dict[tuple[Any, str], tuple[str, ...]] = {
     (HttpStream, "check_killed"): ("self", "emit_error_hook"),

@@ -6,9 +6,13 @@ from addons.engine.course import HELD_AT_MOST, Course, Lapse
 
 Due = Literal["end", "release", "alive", "resume"] | Lapse
 
+NOW = float("-inf")
+
 
 def agenda(course: Course) -> list[tuple[float, Due]]:
     """Moments at which something is to be done if nothing happens before, in the order in which to look at them."""
+    if course.ending:
+        return [(NOW, "shutdown")]
     if course.end_at is not None:
         return [(course.end_at, "end")]
     moments: list[tuple[float, Due]] = []

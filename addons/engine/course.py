@@ -15,11 +15,15 @@ from addons.wire.verdict import Broken
 # the end of the body would wait as long (nanobot hangs for as long as upstream lingers).
 UPSTREAMS_END = 0.5
 
+# The same for an answer that is handed out as a whole, and waits for it: about what a new connection with TLS would cost the next
+# request.
+WORTH_WAITING = 0.1
+
 # Seconds. An upstream that refuses does it at once, and a client should know soon that somebody is there.
 HELD_AT_MOST = 5.0
 
-Lapse = Literal["first_byte", "idle", "total"]
-"""Which deadline has passed: for the first byte of the answer, between two of its bytes, for all of it."""
+Lapse = Literal["first_byte", "idle", "total", "shutdown"]
+"""Which deadline has passed: for the first byte of the answer, between two of its bytes, for all of it, for the whole proxy."""
 
 Cause = Broken | Lapse
 """Why there is no answer: something about the connection, or a deadline."""
@@ -80,6 +84,8 @@ class Course:
     """Upstream's events that were not looked at yet."""
     split: Callable[[bytes], list[bytes]] | None = None
     stopped: bool = False
+    ending: bool = False
+    """The proxy comes to its end, and waits for this exchange no longer."""
     told: float | None = None
     """The latest byte to the client; None as long as it has no head."""
 
@@ -146,14 +152,15 @@ def head_is_held(flow: http.HTTPFlow) -> bool:
     return course_of(flow).held
 
 
-def answer_instead(flow: http.HTTPFlow, response: http.Response) -> None:
+def answer_instead(flow: http.HTTPFlow, response: http.Response, *, at_once: bool = True) -> None:
     """From a stage, while the head is held: the client gets this, whole, and upstream is not read any further.
 
-    The `response` hook sees it first and may send the request again instead.
+    The `response` hook sees it first and may send the request again instead. Not `at_once`, upstream has a moment to come to its
+    own end, so that its connection can be used again.
     """
     course = course_of(flow)
     assert course.held, "the client has its answer's head already"
-    course.instead = response
+    course.instead, course.end_in = response, None if at_once else WORTH_WAITING
 
 
 def end_answer(flow: http.HTTPFlow, *, at_once: bool) -> None:

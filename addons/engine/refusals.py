@@ -21,6 +21,15 @@ def json_response(status: int, body: bytes, headers: Mapping[str, str] | None = 
     return http.Response.make(status, body, head)
 
 
+# `retry-after`: a proxy that is started anew listens after about two seconds.
+PROXY_STOPPED = OpenAIError(
+    503,
+    "the proxy was stopped before the end",
+    code="proxy_stopped",
+    type="server_error",
+    headers={"retry-after": "2"},
+)
+
 # What the client is told of an upstream that gave no answer. Its own words are not quoted: they may be anything.
 NO_ANSWER: Mapping[Cause, tuple[int, str, str]] = {
     "refused": (502, "upstream_error", "refuses connections"),
@@ -38,6 +47,8 @@ NO_ANSWER: Mapping[Cause, tuple[int, str, str]] = {
 
 
 def no_answer(upstream: str, cause: Cause, detail: str = "") -> OpenAIError:
+    if cause == "shutdown":
+        return PROXY_STOPPED
     status, code, what = NO_ANSWER[cause]
     return OpenAIError(status, f"{upstream} {what}" + (f": {detail}" if detail else ""), code=code, type="server_error")
 

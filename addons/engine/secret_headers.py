@@ -4,6 +4,7 @@ Whatever looks at flows (mitmweb, save_stream_file, hardump, other scripts) thus
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
@@ -34,7 +35,8 @@ def as_sent[Message: http.Message](message: Message) -> Message:
     secret = _secret.get(message)
     if not secret:
         return message
-    sent = message.copy()
+    sent, sent.data = copy(message), copy(message.data)
+    sent.headers = message.headers.copy()
     for name, values in secret.items():
         sent.headers.set_all(name, values)
     return sent

@@ -111,6 +111,8 @@ def handle_protocol_error(self: HttpStream, event: RequestProtocolError | Respon
         begun = self.server_state == self.state_consume_response_body
         yield from _stop_upstream(self)
         yield from _answer_for_upstream(self, "cut_off" if begun else _how_it_broke(event.message, course.reused))
+    elif course.ending:
+        yield from _answer_for_upstream(self, "shutdown")
     elif time.monotonic() >= course.asked + course.watch.limits.first_byte:
         yield from _answer_for_upstream(self, "first_byte")  # ended by `Connecting`, below
     else:
@@ -189,10 +191,15 @@ def _send_head(self: HttpStream, course: Course) -> Commands:
 
 def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
     course = course_of(self.flow)
+    if course.instead:  # upstream has said all that counts; this is its end, or what comes before it
+        if isinstance(event, ResponseEndOfMessage):
+            yield from _answer_instead(self, course)
+        return
     now = time.monotonic()
     if isinstance(event, ResponseData):
         course.heard = now
     steps: Generator[Any, Any, None] = original(HttpStream, "state_stream_response_body")(self, event)
+    told: list[bytes] = []  # as one, however many events it is
     for command in steps:
         # Said by the stage, which has just run. At the end of upstream's body, what it returned still goes out before last words.
         if course.instead or (course.last_words and not _is_of_the_body(command)):
@@ -201,12 +208,16 @@ def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
         if course.held:
             yield from _send_head(self, course)
         course.told = now
+        if _is_of_the_body(command):
+            told.append(command.event.data)
+            continue
+        yield from _say(self, told)
         yield command
-    if course.instead:
-        course.held, self.flow.response, course.instead = False, course.instead, None
+    yield from _say(self, told)
+    if course.instead and (isinstance(event, ResponseEndOfMessage) or not course.end_in):
         if not isinstance(event, ResponseEndOfMessage):
             yield from _stop_upstream(self)
-        yield from self.send_response()
+        yield from _answer_instead(self, course)
     elif isinstance(event, ResponseEndOfMessage):
         if course.last_words:
             yield from _conclude(self, course)
@@ -215,6 +226,17 @@ def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
         yield from _set_timer(self, course)
     else:
         yield from _conclude(self, course)
+
+
+def _say(self: HttpStream, chunks: list[bytes]) -> Commands:
+    if chunks:
+        yield SendHttp(ResponseData(self.stream_id, b"".join(chunks)), self.context.client)
+        chunks.clear()
+
+
+def _answer_instead(self: HttpStream, course: Course) -> Commands:
+    course.held, self.flow.response, course.instead = False, course.instead, None
+    yield from self.send_response()
 
 
 def _is_of_the_body(command: commands.Command) -> bool:
@@ -252,9 +274,13 @@ def _break_off(self: HttpStream, why: str) -> Commands:
 
 
 def _end_here(self: HttpStream) -> Commands:
-    """The client's body ends in good form."""
+    """The client's body ends in good form, or it gets all of it only now."""
+    course = course_of(self.flow)
     yield from _stop_upstream(self)
-    yield from self.send_response(already_streamed=True)
+    if course.instead:
+        yield from _answer_instead(self, course)
+    else:
+        yield from self.send_response(already_streamed=True)
 
 
 def _stop_upstream(self: HttpStream) -> Commands:
@@ -375,7 +401,6 @@ def _tell(self: HttpStream, course: Course, chunks: list[bytes]) -> Commands:
 
 
 def _give_up(self: HttpStream, course: Course, lapse: Lapse) -> Commands:
-    assert course.watch
     if lapse == "idle" and _client_is_behind(self):
         course.heard = time.monotonic()  # nothing is read of upstream until the client has what it is owed
         return
@@ -383,7 +408,8 @@ def _give_up(self: HttpStream, course: Course, lapse: Lapse) -> Commands:
         yield from _stop_upstream(self)
         yield from _answer_for_upstream(self, lapse)
         return
-    yield from _end_with(self, course, course.watch.give_up(lapse), f"the upstream's time is up ({lapse})")
+    last_words = course.watch.give_up(lapse) if course.watch else None
+    yield from _end_with(self, course, last_words, f"the upstream's time is up ({lapse})")
 
 
 def _client_is_behind(self: HttpStream) -> bool:
