@@ -28,9 +28,7 @@ from addons.wire.plan import Edit, Plan
 from addons.wire.quota import merge
 
 # An answer that ended with one of these ended in the middle: nobody said that it failed.
-CUT: tuple[str | None, ...] = (failures.CUT_OFF.code, "upstream_timeout")
-
-STOPPED = Failure("", "proxy_stopped", "the proxy was stopped before the end")
+CUT: tuple[str | None, ...] = (failures.CUT_OFF.code, "upstream_timeout", engine.PROXY_STOPPED.code)
 
 # Seconds. Pauses shorter than this are the time that deciding takes.
 A_PAUSE = 0.02
@@ -66,7 +64,7 @@ def exchange_of(
 ) -> Exchange:
     """`now` is unix time. `stopped`: the call is not over, the proxy is."""
     incoming, response, passing = call.incoming, flow.response, call.passing
-    outcome, failure = ("cut", STOPPED) if stopped else how_it_ended(flow, call, answer)
+    outcome, failure = ("cut", told_of(engine.PROXY_STOPPED)) if stopped else how_it_ended(flow, call, answer)
     tokens = answer.stage.usage if answer else call.overheard.usage if call.overheard else None
     model, stream = (plan.answering.model, plan.answering.stream) if plan else asked_for(flow.request)
     told = tokens.model if tokens else ""
@@ -116,9 +114,11 @@ def headers_of(message: http.Message) -> Headers:
 def how_it_ended(flow: http.HTTPFlow, call: Call, answer: Answer | None) -> tuple[Outcome, Failure | None]:
     response = flow.response
     if flow.error:
+        begun = response is not None and engine.client_has_its_head(flow)
+        if engine.was_ended(flow):
+            return "cut" if begun else "failed", told_of(engine.PROXY_STOPPED)
         if not flow.client_conn.connected:
             return "client_left", None
-        begun = response is not None and engine.client_has_its_head(flow)
         return "cut" if begun else "failed", Failure("", "upstream_error", flow.error.msg)
     if response and response.status_code >= 400:
         refusal = refusal_of(response, flow.request.host)
@@ -225,7 +225,7 @@ def bodies_of(flow: http.HTTPFlow, call: Call) -> Bodies:
     incoming, passing = call.incoming, call.passing
     streamed = flow.response is not None and bool(flow.response.stream)
     events = passing.upstream.body() if passing and passing.upstream else None
-    if not (events and events.chunks):
+    if not (events and events.size):
         events = whole(incoming.answer, call.first_byte)
     answer = passing.client.body() if streamed and passing and passing.client else None
     if not streamed and flow.response:

@@ -7,6 +7,7 @@ the proxy answers by itself without a complaint (its models, its usage) is not: 
 import os
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -17,10 +18,15 @@ from addons import engine
 from addons.exchanges import Call, exchange_of, failed_attempt
 from addons.guard import is_ours
 from addons.incoming import CodexIncoming
+from addons.keys import TURNED_AWAY
+from addons.probes import is_probe
 from addons.redact import is_event_stream, is_passing, is_sign_in
 from addons.streams import StreamChain
+from addons.traffic import strangers
+from addons.traffic.exchange import Exchange
 from addons.traffic.passing import Passing
 from addons.traffic.place import default_place
+from addons.traffic.strangers import Strangers
 from addons.traffic.tee import BODY_LIMIT, Tee
 from addons.traffic.untranslated import Document, EventStream
 from addons.traffic.writer import Recorder
@@ -29,14 +35,28 @@ from addons.view import CONTENT_LIMIT, CodexView
 
 DEFAULT_PLACE = "~/.codex-mitm/traffic.db"
 
+# Is told of each call that is over, with the flow as it is then. Must not raise: the slot of the call is given back after it.
+Ended = Callable[[http.HTTPFlow, Exchange], None]
+
 
 class CodexTraffic:
     """After all who make something of an answer, so that it sees what the client gets; before the bearer, which it does not."""
 
-    def __init__(self, incoming: CodexIncoming, translate: CodexTranslate, view: CodexView) -> None:
+    def __init__(
+        self,
+        incoming: CodexIncoming,
+        translate: CodexTranslate,
+        view: CodexView,
+        listeners: Sequence[Ended] = (),
+        patterns: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self.incoming = incoming
         self.translate = translate
         self.view = view
+        self.listeners = listeners
+        self.patterns = patterns
+        """What the user wants out of the record, as it is said now."""
+        self.strangers = Strangers()
         self.path: Path | None = None
         self.recorder: Recorder | None = None
         self.calls: WeakKeyDictionary[http.HTTPFlow, Call] = WeakKeyDictionary()
@@ -47,7 +67,7 @@ class CodexTraffic:
             "codex_traffic",
             str,
             DEFAULT_PLACE,
-            "The database in which calls are recorded, for `python -m addons.traffic`. Empty: nothing is recorded.",
+            "The database in which calls are recorded, for `codex-traffic`. Empty: nothing is recorded.",
         )
         loader.add_option(
             "codex_traffic_bodies",
@@ -81,9 +101,10 @@ class CodexTraffic:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         incoming = self.incoming.open.get(flow)
-        if incoming and (self.recorder or self.view.is_there):
+        if incoming and not is_probe(flow):
             is_secret = is_passing(flow) and is_sign_in(flow.request)
-            self.calls[flow] = Call(incoming, ctx.options.codex_traffic_bodies and not is_secret)
+            with_bodies = self.recorder is not None and ctx.options.codex_traffic_bodies and not is_secret
+            self.calls[flow] = Call(incoming, with_bodies)
 
     def request(self, flow: http.HTTPFlow) -> None:
         if call := self.calls.get(flow):
@@ -160,8 +181,16 @@ class CodexTraffic:
         exchange = exchange_of(flow, call, plan, answer, time.time(), stopped=stopped)
         self._let_go(flow, answer)
         if self.recorder:
-            self.recorder.put(exchange)
+            self._record(flow, self.recorder, exchange)
         self.view.show(flow, exchange, call.passing.client if call.passing else None)
+        for tell in self.listeners:
+            tell(flow, exchange)
+
+    def _record(self, flow: http.HTTPFlow, recorder: Recorder, exchange: Exchange) -> None:
+        if TURNED_AWAY in flow.metadata and exchange.outcome == "refused" and not self.strangers.one_more(time.monotonic()):
+            recorder.leave_out(strangers.WHY)
+        else:
+            recorder.put(exchange, self.patterns())
 
     def _let_go(self, flow: http.HTTPFlow, answer: Answer | None) -> None:
         """mitmweb keeps the flow, and what was heard of it would stay as well."""

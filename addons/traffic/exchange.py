@@ -6,8 +6,10 @@ a secret out of every text and body before it reaches the disk (secrets.py). Tex
 Times are seconds after `started`, and None for what did not happen.
 """
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
 from addons.traffic.headers import NO_HEADERS, Headers
@@ -58,30 +60,59 @@ class Chunk(NamedTuple):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class Body:
-    """What was sent, with the moments at which it came. Of a long one the middle may be missing."""
+    """What was sent, with the moments at which it came. Of a long one the middle may be missing. Not to be changed.
 
-    chunks: tuple[Chunk, ...] = ()
-    left_out: int = 0
-    """Bytes that are missing between `chunks[:gap]` and `chunks[gap:]`."""
-    gap: int = 0
+    The bytes are in one piece, and moments and lengths in two arrays: of the objects that a stream's chunks would be Python's
+    collector would have more work than the rest of the recording is.
+    """
+
+    __slots__ = ("data", "gap", "left_out", "lengths", "moments")
+
+    def __init__(self, chunks: Iterable[Chunk] = (), left_out: int = 0, gap: int = 0) -> None:
+        moments, pieces = [], []
+        for at, data in chunks:
+            moments.append(at)
+            pieces.append(data)
+        self._fill(b"".join(pieces), array("d", moments), array("Q", map(len, pieces)), left_out, gap)
+
+    def _fill(self, data: bytes, moments: "array[float]", lengths: "array[int]", left_out: int, gap: int) -> None:
+        self.data = data
+        self.moments = moments
+        self.lengths = lengths
+        """Of the chunks, like the moments."""
+        self.left_out = left_out
+        """Bytes that are missing between `chunks[:gap]` and `chunks[gap:]`."""
+        self.gap = gap
+
+    @classmethod
+    def of(cls, data: bytes, moments: "array[float]", lengths: "array[int]", left_out: int = 0, gap: int = 0) -> "Body":
+        body = cls.__new__(cls)
+        body._fill(data, moments, lengths, left_out, gap)
+        return body
 
     @classmethod
     def whole(cls, data: bytes, at: float = 0.0) -> "Body":
         return cls((Chunk(at, data),) if data else ())
 
     @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        ends = accumulate(self.lengths, initial=0)
+        return tuple(Chunk(at, self.data[a:b]) for at, (a, b) in zip(self.moments, pairwise(ends), strict=True))
+
+    @property
     def truncated(self) -> bool:
         return self.left_out > 0
 
     @property
-    def data(self) -> bytes:
-        return b"".join(chunk.data for chunk in self.chunks)
-
-    @property
     def size(self) -> int:
-        return sum(len(chunk.data) for chunk in self.chunks)
+        return len(self.data)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Body) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __repr__(self) -> str:
+        return f"Body({self.chunks}, {self.left_out}, {self.gap})"
 
 
 class Bodies(NamedTuple):

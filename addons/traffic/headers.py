@@ -38,6 +38,7 @@ KEPT = (
     "x-codex-queued",
     "x-codex-secondary-*",
     "x-oai-request-id",
+    "x-openai-internal-codex-responses-lite",
     "x-ratelimit-*",
     "x-reasoning-included",
     "x-request-id",

@@ -34,8 +34,8 @@ class Passing:
 
     def heard(self, data: bytes) -> None:
         now = self._clock()
-        if self._latest is not None:
-            self.longest_gap = max(self.longest_gap or 0.0, now - self._latest)
+        if self._latest is not None and (self.longest_gap is None or now - self._latest > self.longest_gap):
+            self.longest_gap = now - self._latest
         self._latest = now
         if self.upstream:
             self.upstream.add(now, data)

@@ -95,7 +95,7 @@ def find(db: sqlite3.Connection, wanted: str) -> Call:
         raise NotRecorded("no call is recorded yet")
     found = (_beginning_with(db, wanted) or _beginning_with(db, PREFIX + wanted)) if wanted else []
     if not found:
-        raise NotRecorded(f"no call is recorded whose id begins with {wanted}", "`python -m addons.traffic tail` shows the latest")
+        raise NotRecorded(f"no call is recorded whose id begins with {wanted}", "`codex-traffic tail` shows the latest")
     ids = list(dict.fromkeys(call.id for call in found))
     if len(ids) > 1 and wanted not in ids:
         raise NotRecorded(f"the ids of several calls begin with {wanted}", f"name one of {', '.join(ids[:5])}")

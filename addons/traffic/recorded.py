@@ -11,6 +11,19 @@ from addons.traffic.stories import exchange_of
 
 TURN_ON = "bodies are recorded with `--set codex_traffic_bodies=true`"
 
+# Of a client's headers those by which the proxy, or the backend behind it, treats a request as it does: who asks again sends them.
+SENT_AGAIN = (
+    "content-type",
+    "accept",
+    "session-id",
+    "thread-id",
+    "openai-beta",
+    "originator",
+    "version",
+    "x-codex-account",
+    "x-openai-internal-codex-responses-lite",
+)
+
 WORDS = {
     "client_request": "the client's request",
     "upstream_request": "the request to upstream",

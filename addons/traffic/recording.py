@@ -3,13 +3,15 @@
 import math
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from operator import add
+from typing import NamedTuple
 
 from addons.traffic.cleaning import cleaned
-from addons.traffic.exchange import Exchange, QuotaWindow
+from addons.traffic.exchange import Client, Exchange, QuotaWindow
 from addons.traffic.packing import pack
-from addons.traffic.secrets import Patterns, find, redacted_text
+from addons.traffic.secrets import Search, find, find_yours, redacted_text
 from addons.traffic.stories import as_json, client_name, story_of
 from addons.traffic.tee import BODY_LIMIT
 from addons.wire.usage import Usage
@@ -20,6 +22,9 @@ MAX_NAME = 200
 # Models are what clients write into their requests: of those that come up on one day so many have a row of their own.
 MAX_TOTALS = 500
 OTHERS = "(others)"
+
+# Seconds. Gaps of the same kind that are closer together than this are one gap.
+SAME_GAP = 60.0
 
 
 class Record(NamedTuple):
@@ -38,7 +43,8 @@ class Record(NamedTuple):
     quota: tuple[QuotaWindow, ...]
     story: str
     bodies: Mapping[str, bytes]
-    names: frozenset[tuple[str, str]]
+    names: Mapping[str, frozenset[str]]
+    """By their kind."""
 
 
 class Gap(NamedTuple):
@@ -50,10 +56,11 @@ class Gap(NamedTuple):
     why: str
 
 
-def record_of(exchange: Exchange, body_limit: int = BODY_LIMIT, patterns: Patterns = ()) -> Record:
-    story = cleaned(story_of(exchange), patterns)
+def record_of(exchange: Exchange, body_limit: int = BODY_LIMIT, search: Search | None = None) -> Record:
+    """`search` is for what the user wants out, beyond what looks like a secret."""
+    story = cleaned(story_of(exchange), search)
+    client = client_name(Client(*map(_text, story["client"])))[:MAX_NAME]
     tokens = exchange.tokens or Usage()
-    client = redacted_text(client_name(exchange.client), patterns)[:MAX_NAME]
     name, account, outcome = (_text(story[field]) for field in ("id", "account", "outcome"))
     model = _text(story["model_used"] or story["model_asked"])[:MAX_NAME]
     started, ended = _seconds(exchange.started), _seconds(exchange.ended)
@@ -80,25 +87,32 @@ def record_of(exchange: Exchange, body_limit: int = BODY_LIMIT, patterns: Patter
             for w in exchange.quota
         ),
         story=as_json(story),
-        bodies={part: pack(body, body_limit, patterns) for part, body in exchange.bodies._asdict().items() if body is not None},
-        names=frozenset((kind, name[:MAX_NAME]) for kind, name in _names(exchange, story, patterns) if name),
+        bodies={part: pack(body, body_limit, search) for part, body in exchange.bodies._asdict().items() if body is not None},
+        names={
+            "event": _as_names(story["events"]),
+            "field": _clean_paths(exchange.event_fields) if not search else _paths_without_yours(exchange.event_fields, search),
+            "unknown": _as_names(story["unknown"]),
+            "header": _as_names(story["upstream_headers"]["names"]),
+            "error": _as_names([story["error"][1] or story["error"][0]] if story["error"] else []),
+        },
     )
 
 
-def _names(exchange: Exchange, story: Mapping[str, Any], patterns: Patterns) -> Iterator[tuple[str, str]]:
-    yield from (("event", kind) for kind in story["events"])
-    yield from (("field", path) for path in _clean_paths(exchange.event_fields, patterns))
-    yield from (("unknown", name) for name in story["unknown"])
-    yield from (("header", name) for name in story["upstream_headers"]["names"])
-    if story["error"]:
-        yield "error", story["error"][1] or story["error"][0]
+def _as_names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name[:MAX_NAME] for name in names if name)
 
 
-def _clean_paths(paths: Collection[str], patterns: Patterns) -> Iterable[str]:
-    """An answer has two hundred of them: one search of all takes a hundredth of the time of one each."""
-    if not patterns and not find("\n".join(paths).encode("utf-8", "replace")):
-        return paths
-    return [redacted_text(path, patterns) for path in paths]
+@lru_cache(maxsize=32)
+def _clean_paths(paths: frozenset[str]) -> frozenset[str]:
+    """An answer has two hundred of them, and the next answer the same."""
+    if find("\n".join(paths).encode("utf-8", "replace")):
+        paths = frozenset(map(redacted_text, paths))
+    return _as_names(path.encode("utf-8", "replace").decode() for path in paths)
+
+
+def _paths_without_yours(paths: frozenset[str], search: Search) -> frozenset[str]:
+    found = find_yours([path.encode("utf-8", "replace") for path in paths], search)
+    return _as_names(map(redacted_text, paths, found))
 
 
 def _text(value: str | None) -> str:
@@ -125,77 +139,114 @@ class Tables:
         for kind, name in connection.execute("SELECT kind, name FROM names"):
             self._names.setdefault(kind, set()).add(name)
 
-    def insert(self, record: Record) -> None:
-        cursor = self._connection.execute(
-            "INSERT INTO calls (id, started, took, first_token, client, model, account, status, outcome, error, "
-            "tokens_in, tokens_out, edits) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            record.call,
+    def insert(self, records: Sequence[Record]) -> None:
+        """All in one go: what SQLite does for a call takes less time than a statement of its own would."""
+        [last] = self._connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'calls'").fetchone()
+        numbered = list(enumerate(records, last + 1))
+        insert = self._connection.executemany
+        insert(
+            "INSERT INTO calls (seq, id, started, took, first_token, client, model, account, status, outcome, error, "
+            "tokens_in, tokens_out, edits) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            [(seq, *record.call) for seq, record in numbered],
         )
-        seq = cursor.lastrowid
-        self._connection.execute("INSERT INTO stories VALUES (?, ?)", (seq, record.story))
-        rows = [(seq, part, packed) for part, packed in record.bodies.items()]
-        self._connection.executemany("INSERT INTO bodies VALUES (?, ?, ?)", rows)
-        self._add_up(record)
-        self._note_quota(record)
-        self._note_names(record)
+        insert("INSERT INTO stories VALUES (?, ?)", [(seq, record.story) for seq, record in numbered])
+        rows = [(seq, part, packed) for seq, record in numbered for part, packed in record.bodies.items()]
+        insert("INSERT INTO bodies VALUES (?, ?, ?)", rows)
+        self._add_up(records)
+        self._note_quotas(records)
+        self._note_names(records)
 
     def note_gaps(self, gaps: Iterable[Gap]) -> None:
-        self._connection.executemany("INSERT INTO gaps VALUES (?, ?, ?, ?)", gaps)
+        """One that goes on is one gap, however often it is told of."""
+        for gap in gaps:
+            latest = self._connection.execute("SELECT rowid, until, why FROM gaps ORDER BY rowid DESC LIMIT 1").fetchone()
+            if latest and latest["why"] == gap.why and 0 <= gap.since - latest["until"] < SAME_GAP:
+                told = (gap.until, gap.calls, latest["rowid"])
+                self._connection.execute("UPDATE gaps SET until = ?, calls = calls + ? WHERE rowid = ?", told)
+            else:
+                self._connection.execute("INSERT INTO gaps VALUES (?, ?, ?, ?)", gap)
 
-    def _add_up(self, record: Record) -> None:
-        key = (day_of(record.started), record.model, record.client, record.account)
-        if not self._has_room(key):
-            key = (key[0], OTHERS, OTHERS, record.account)
-        self._connection.execute(
-            "INSERT INTO totals VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, "
-            "failed = failed + excluded.failed, input = input + excluded.input, cached = cached + excluded.cached, "
-            "output = output + excluded.output, reasoning = reasoning + excluded.reasoning",
-            (*key, *record.counts),
-        )
+    def _add_up(self, records: Iterable[Record]) -> None:
+        sums: dict[tuple[str, str, str, str], tuple[int, ...]] = {}
+        for record in records:
+            key = (day_of(record.started), record.model, record.client, record.account)
+            before = sums.get(key)
+            sums[key] = tuple(map(add, before, record.counts)) if before else record.counts
+        for key, counts in sums.items():
+            if not self._has_room(key):
+                key = (key[0], OTHERS, OTHERS, key[3])
+            self._connection.execute(
+                "INSERT INTO totals VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, "
+                "failed = failed + excluded.failed, input = input + excluded.input, cached = cached + excluded.cached, "
+                "output = output + excluded.output, reasoning = reasoning + excluded.reasoning",
+                (*key, *counts),
+            )
 
-    def _has_room(self, key: tuple[str, ...]) -> bool:
+    def _has_room(self, key: tuple[str, str, str, str]) -> bool:
         known = "SELECT 1 FROM totals WHERE day = ? AND model = ? AND client = ? AND account = ?"
         if self._connection.execute(known, key).fetchone():
             return True
         [rows] = self._connection.execute("SELECT count(*) FROM totals WHERE day = ?", key[:1]).fetchone()
         return bool(rows < MAX_TOTALS)
 
-    def _note_quota(self, record: Record) -> None:
-        account, heard = record.account, record.started + record.ended
-        for window in record.quota:
-            before = self._connection.execute(
-                "SELECT used, resets_at, heard FROM quotas WHERE account = ? AND minutes = ?", (account, window.minutes)
-            ).fetchone()
-            if before and before["heard"] > heard:
-                continue  # answers come in any order; a window that is known better already is let alone
-            percent = _spent(before, window.used_percent, window.resets_at) if before else 0.0
-            self._connection.execute(
-                "INSERT OR REPLACE INTO quotas VALUES (?,?,?,?,?)",
-                (account, window.minutes, window.used_percent, window.resets_at, heard),
-            )
-            if percent > 0:
-                self._connection.execute(
-                    "INSERT INTO spent VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET percent = percent + excluded.percent",
-                    (day_of(heard), account, window.minutes, percent),
-                )
+    def _note_quotas(self, records: Iterable[Record]) -> None:
+        """What an account's windows lost from one answer to the next is added up by day; what is written is how they stand then."""
+        heard: dict[tuple[str, int], Standing | None] = {}
+        spent: dict[tuple[str, str, int], float] = {}
+        for record in records:
+            at = record.started + record.ended
+            for window in record.quota:
+                key = (record.account, window.minutes)
+                before = heard[key] if key in heard else self._standing(*key)
+                if before and before.heard > at:
+                    continue  # answers come in any order; a window that is known better already is let alone
+                now = heard[key] = Standing(window.used_percent, window.resets_at, at)
+                percent = _spent(before, now) if before else 0.0
+                if percent > 0:
+                    day = (day_of(at), *key)
+                    spent[day] = spent.get(day, 0.0) + percent
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO quotas VALUES (?,?,?,?,?)", [(*key, *standing) for key, standing in heard.items() if standing]
+        )
+        self._connection.executemany(
+            "INSERT INTO spent VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET percent = percent + excluded.percent",
+            [(*day, percent) for day, percent in spent.items()],
+        )
 
-    def _note_names(self, record: Record) -> None:
-        for kind, name in record.names:
-            known = self._names.setdefault(kind, set())
-            if name not in known and len(known) < MAX_NAMES:
-                known.add(name)
-                row = (kind, name, record.started, record.id)
-                self._connection.execute("INSERT OR IGNORE INTO names VALUES (?,?,?,?)", row)
+    def _standing(self, account: str, minutes: int) -> "Standing | None":
+        found = self._connection.execute(
+            "SELECT used, resets_at, heard FROM quotas WHERE account = ? AND minutes = ?", (account, minutes)
+        ).fetchone()
+        return Standing(*found) if found else None
+
+    def _note_names(self, records: Iterable[Record]) -> None:
+        for record in records:
+            for kind, names in record.names.items():
+                known = self._names.setdefault(kind, set())
+                if names <= known:
+                    continue
+                new = sorted(names - known)[: max(0, MAX_NAMES - len(known))]
+                known.update(new)
+                rows = [(kind, name, record.started, record.id) for name in new]
+                self._connection.executemany("INSERT OR IGNORE INTO names VALUES (?,?,?,?)", rows)
+
+
+class Standing(NamedTuple):
+    """Of one window of an account's plan."""
+
+    used: float
+    resets_at: float | None
+    heard: float
 
 
 # Upstream tells the same reset a second or two earlier or later from one answer to the next.
 SAME_RESET = 120.0
 
 
-def _spent(before: sqlite3.Row, used: float, resets_at: float | None) -> float:
+def _spent(before: Standing, now: Standing) -> float:
     """Percent of the window that were used since `before`. What was used between a reset and now counts from zero."""
-    was_reset = resets_at is not None and before["resets_at"] is not None and resets_at > before["resets_at"] + SAME_RESET
-    return used if was_reset and used < before["used"] else max(0.0, used - before["used"])
+    was_reset = now.resets_at is not None and before.resets_at is not None and now.resets_at > before.resets_at + SAME_RESET
+    return now.used if was_reset and now.used < before.used else max(0.0, now.used - before.used)
 
 
 def day_of(moment: float) -> str:

@@ -1,25 +1,32 @@
 """What looks like a secret, found in any text or body and taken out of it. Pure, and in linear time.
 
-A secret is looked for at its mark (`eyJ`, `sk-`), which `bytes.find` reaches at memory speed, in 3 ms for 4 MiB; meanwhile no other
-thread runs. At the mark one regular expression takes the whole run of characters that a secret could have. It never gives back what
-it took (possessive quantifiers), and the search goes on behind it, so that no byte is looked at more than a few times.
+Nearly every body has none, and a body is searched for that first: eight passes for the traces without which there is no secret of a
+family, 1 ms for 4 MiB each; meanwhile no other thread runs. Where there is a trace, a secret is looked for at its mark (`eyJ`,
+`sk-`), and there one regular expression takes the whole run of characters that a secret could have. It never gives back what it
+took (possessive quantifiers), and the search goes on behind it, so that no byte is looked at more than a few times.
 
-JSON can write any character as an escape, and JSON within JSON can do it again: a body that has such escapes is searched a second
-time as it reads without them, and what is found there is cut out where it stands.
+What can be read in another way is searched again as it reads then (readings.py), and what is found is cut out where it stands.
 """
 
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from addons.traffic.exchange import Body, Chunk
+from addons.traffic.exchange import Body
+from addons.traffic.readings import Reading, as_it_stands, spelled, unescaped, wholly_unescaped
 
 
 class Span(NamedTuple):
     start: int
     end: int
     kind: str
+    """Empty for the second place and the next ones of what stands in several: it is named in the first."""
+
+
+# Where in each of these texts what the user wants out stands. It may raise, see searching.py.
+type Search = Callable[[Sequence[bytes]], Sequence[Sequence[tuple[int, int]]]]
+YOURS = "by your pattern"
 
 
 class Kind(NamedTuple):
@@ -50,121 +57,171 @@ def _is_mixed_key(secret: bytes, inside_a_word: bool) -> bool:
 _FOUR_DIGITS = re.compile(rb"(?:[^0-9]*+[0-9]){4}")
 _WORD = rb"[A-Za-z0-9_-]"
 _KEY = _WORD + rb"{20,}+"
+_PREFIXED = re.compile(rb"([a-z]{2,6}[_-]" + _KEY + rb")|" + _WORD + rb"++")
+# "Bearer authentication" is a phrase and no secret: one plain word is let through.
+_BEARER = re.compile(rb"(?i:bearer)(?:[ \t]|%20)++(?![A-Za-z]{1,20}+[.=]?+(?![A-Za-z0-9._~+/=-]))([A-Za-z0-9._~+/=-]{8,}+)|[Bb]")
 
-KINDS = (
-    # RFC 7519: base64url of `{"`, then two more parts; an encrypted one has five. What is left of a third part may be nothing.
-    Kind("jwt", (b"eyJ",), re.compile(rb"(eyJ" + _WORD + rb"++(?:\." + _WORD + rb"*+){2,}+)|" + _WORD + rb"++")),
-    # OpenAI's, and those of all who have copied them.
-    Kind("key", (b"sk-", b"sess-"), re.compile(rb"((?:sk|sess)-" + _KEY + rb")|" + _WORD + rb"++"), _is_key),
-    # A personal access token of ChatGPT, a refresh token.
-    Kind("token", (b"at-", b"rt_", b"rt."), re.compile(rb"((?:at-|rt[_.])[A-Za-z0-9_.-]{20,}+)|" + _WORD + rb"++"), _is_mixed_key),
-    # RFC 6750, 2.1. "Bearer authentication" is a phrase and no secret: one plain word is let through.
-    Kind(
-        "bearer",
-        (b"Bearer", b"bearer", b"BEARER"),
-        re.compile(rb"(?i:bearer)(?:[ \t]|%20)++(?![A-Za-z]{1,20}+[.=]?+(?![A-Za-z0-9._~+/=-]))([A-Za-z0-9._~+/=-]{8,}+)|[Bb]"),
+# What follows a trace is at least this much of a secret, or it is none.
+_START = rb"(?=[A-Za-z0-9_.-]{20})"
+
+
+class Family(NamedTuple):
+    trace: re.Pattern[bytes]
+    """Every secret of these kinds has it. It begins with letters that are rare, which is what makes a search fast."""
+    kinds: tuple[Kind, ...]
+
+
+FAMILIES = (
+    Family(
+        re.compile(rb"J(?<=eyJ)"),
+        # RFC 7519: base64url of `{"`, then two more parts; an encrypted one has five. What is left of a third part may be nothing.
+        (Kind("jwt", (b"eyJ",), re.compile(rb"(eyJ" + _WORD + rb"++(?:\." + _WORD + rb"*+){2,}+)|" + _WORD + rb"++")),),
     ),
-    # What else programs hand to a model by mistake: GitHub, GitLab, Slack, AWS, Google, Hugging Face, npm.
-    Kind(
-        "key",
-        (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-", b"xoxb-", b"xoxp-", b"xapp-", b"hf_", b"npm_"),
-        re.compile(rb"([a-z]{2,6}[_-]" + _KEY + rb")|" + _WORD + rb"++"),
-        _is_mixed_key,
+    Family(
+        re.compile(rb"-(?:----BEGIN |" + _START + rb"(?:(?<=sk-)|(?<=sess-)|(?<=at-)|(?<=glpat-)|(?<=xox[bp]-)|(?<=xapp-)))"),
+        (
+            # OpenAI's, and those of all who have copied them.
+            Kind("key", (b"sk-", b"sess-"), re.compile(rb"((?:sk|sess)-" + _KEY + rb")|" + _WORD + rb"++"), _is_key),
+            # A personal access token of ChatGPT.
+            Kind("token", (b"at-",), re.compile(rb"(at-[A-Za-z0-9_.-]{20,}+)|" + _WORD + rb"++"), _is_mixed_key),
+            # GitLab, Slack.
+            Kind("key", (b"glpat-", b"xoxb-", b"xoxp-", b"xapp-"), _PREFIXED, _is_mixed_key),
+            # RFC 7468. In JSON its lines end with `\n`, written out.
+            Kind(
+                "private key",
+                (b"-----BEGIN ",),
+                re.compile(
+                    rb"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?:[A-Za-z0-9+/=\s]|\\{1,8}[rnt])*+"
+                    rb"(?:-----END [A-Z0-9 ]{0,40}-----)?)|-"
+                ),
+            ),
+        ),
     ),
-    Kind("key", (b"AKIA", b"ASIA"), re.compile(rb"(A[KS]IA[A-Z0-9]{16})(?![A-Za-z0-9])|A")),
-    Kind("key", (b"AIza",), re.compile(rb"(AIza" + _WORD + rb"{30,}+)|A")),
-    # RFC 7468. In JSON its lines end with `\n`, written out.
-    Kind(
-        "private key",
-        (b"-----BEGIN ",),
-        re.compile(
-            rb"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?:[A-Za-z0-9+/=\s]|\\{1,8}[rnt])*+(?:-----END [A-Z0-9 ]{0,40}-----)?)"
-            rb"|-"
+    # A refresh token.
+    Family(
+        re.compile(rb"rt[_.]" + _START),
+        (Kind("token", (b"rt_", b"rt."), re.compile(rb"(rt[_.][A-Za-z0-9_.-]{20,}+)|" + _WORD + rb"++"), _is_mixed_key),),
+    ),
+    # RFC 6750, 2.1.
+    Family(re.compile(rb"earer(?=[ \t]|%20)"), (Kind("bearer", (b"Bearer", b"bearer"), _BEARER),)),
+    # What else programs hand to a model by mistake: GitHub, Hugging Face, npm, AWS, Google. And who shouts.
+    Family(
+        re.compile(rb"g(?:h[pousr]_" + _START + rb"|ithub_pat_)"),
+        (Kind("key", (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"), _PREFIXED, _is_mixed_key),),
+    ),
+    Family(re.compile(rb"hf_" + _START), (Kind("key", (b"hf_",), _PREFIXED, _is_mixed_key),)),
+    Family(re.compile(rb"npm_" + _START), (Kind("key", (b"npm_",), _PREFIXED, _is_mixed_key),)),
+    Family(
+        re.compile(rb"A(?:[KS]IA[A-Z0-9]|Iza|RER(?:[ \t]|%20))"),
+        (
+            Kind("bearer", (b"BEARER",), _BEARER),
+            Kind("key", (b"AKIA", b"ASIA"), re.compile(rb"(A[KS]IA[A-Z0-9]{16})(?![A-Za-z0-9])|A")),
+            Kind("key", (b"AIza",), re.compile(rb"(AIza" + _WORD + rb"{30,}+)|A")),
         ),
     ),
 )
 
-# Printable ASCII as JSON may escape it, and once more for each level of JSON within JSON.
-_ESCAPE = re.compile(rb"\\{1,8}(?:u00([2-7][0-9A-Fa-f])|/)")
-
 # Where the middle of a body is missing, a secret may be cut in two. Whatever could be half of one goes; a JWT has 2 to 4 KiB.
 _MAX_HALF = 8192
-_HALF = re.compile(rb"[A-Za-z0-9._~+/=-]*+")
-
-type Patterns = Sequence[re.Pattern[bytes]]
-
-
-class BadPattern(ValueError):
-    """A user's pattern that is no regular expression."""
+_BEGINNING_OF_A_HALF = re.compile(rb"[A-Za-z0-9._~+/=-]*+")
+# Backwards, and with the backslash of an escape whose letter it takes.
+_END_OF_A_HALF = re.compile(_BEGINNING_OF_A_HALF.pattern + rb"\\*+")
 
 
-def compile_patterns(texts: Iterable[str]) -> list[re.Pattern[bytes]]:
-    """The user's own, for bytes. Raises BadPattern. They run as they are written: a slow one slows the recording down."""
-    compiled = []
-    for text in texts:
-        try:
-            compiled.append(re.compile(text.encode()))
-        except re.error as e:
-            raise BadPattern(f"not a regular expression: {text} ({e})") from e
-    return compiled
-
-
-def find(data: bytes, patterns: Patterns = ()) -> list[Span]:
+def find(data: bytes) -> list[Span]:
     """Every secret in `data`, in order and without overlaps."""
-    found = _find_plain(data, patterns)
-    if b"\\u00" in data or b"\\/" in data:
-        found += _find_escaped(data, patterns)
+    found = _find_as_it_stands(data)
+    if reading := unescaped(data):
+        found += _placed(reading, _find_as_it_stands(reading.text))
     return _merged(found)
 
 
-def redacted(data: bytes, patterns: Patterns = ()) -> bytes:
-    spans = find(data, patterns)
+def find_in_body(data: bytes) -> list[Span]:
+    """Also what is spelled over several events of a stream."""
+    found = find(data)
+    for reading in spelled(data):
+        found += _placed(reading, find(reading.text))
+    return _merged(found)
+
+
+def find_yours(texts: Sequence[bytes], search: Search) -> list[list[Span]]:
+    """What the user wants out of each of these texts or bodies, in whatever way a person could read it. One search for all."""
+    read = [(number, reading) for number, data in enumerate(texts) for reading in _as_read(data)]
+    spans: list[list[Span]] = [[] for _ in texts]
+    for (number, reading), places in zip(read, search([reading.text for _, reading in read]), strict=True):
+        spans[number] += _placed(reading, (Span(start, end, YOURS) for start, end in places))
+    return spans
+
+
+def _as_read(data: bytes) -> Iterator[Reading]:
+    for reading in (as_it_stands(data), *spelled(data)):
+        yield reading
+        if plain := wholly_unescaped(reading):
+            yield plain
+
+
+def redacted(data: bytes, yours: Iterable[Span] = ()) -> bytes:
+    spans = _merged([*find(data), *yours])
     return _without(data, 0, spans) if spans else data
 
 
-def redacted_text(text: str, patterns: Patterns = ()) -> str:
+def redacted_text(text: str, yours: Iterable[Span] = ()) -> str:
     """Always something that UTF-8 can write, whatever came in."""
-    return redacted(text.encode("utf-8", "replace"), patterns).decode("utf-8", "replace")
+    return redacted(text.encode("utf-8", "replace"), yours).decode("utf-8", "replace")
 
 
-def redacted_body(body: Body, patterns: Patterns = ()) -> Body:
+def redacted_body(body: Body, search: Search | None = None) -> Body:
     """Searched as one, however it was cut into chunks; each chunk keeps its moment, and may become empty."""
-    head, tail = body.chunks[: body.gap], body.chunks[body.gap :]
-    if not body.truncated:
-        return Body(tuple(_redacted_chunks(body.chunks, patterns, ())))
-    before, behind = _joined(head), _joined(tail)
-    last, first = _half(before[-_MAX_HALF:][::-1]), _half(behind[:_MAX_HALF])
-    kept_head = _redacted_chunks(head, patterns, [Span(len(before) - last, len(before), "half")] if last else ())
-    kept_tail = _redacted_chunks(tail, patterns, [Span(0, first, "half")] if first else ())
-    return Body((*kept_head, *kept_tail), body.left_out, body.gap)
+    if body.truncated:
+        edge = sum(body.lengths[: body.gap])
+        spans = _find_in(body.data[:edge], search, _half_at_the_end)
+        spans += [
+            Span(start + edge, end + edge, kind) for start, end, kind in _find_in(body.data[edge:], search, _half_at_the_beginning)
+        ]
+    else:
+        spans = _find_in(body.data, search)
+    return _without_those(body, spans) if spans else body
 
 
-def _half(text: bytes) -> int:
-    """How many characters at its beginning could belong to a secret."""
-    found = _HALF.match(text)
-    return found.end() if found else 0
+type _Halves = Callable[[bytes], tuple[int, int]]
 
 
-def _redacted_chunks(chunks: Sequence[Chunk], patterns: Patterns, more: Iterable[Span]) -> list[Chunk]:
-    data = _joined(chunks)
-    spans = _merged([*find(data, patterns), *more])
-    if not spans:
-        return list(chunks)
-    out, at, first = [], 0, 0
-    for chunk in chunks:
-        end = at + len(chunk.data)
+def _half_at_the_end(text: bytes) -> tuple[int, int]:
+    found = _END_OF_A_HALF.match(text[-_MAX_HALF:][::-1])
+    return (len(text) - found.end() if found else len(text)), len(text)
+
+
+def _half_at_the_beginning(text: bytes) -> tuple[int, int]:
+    found = _BEGINNING_OF_A_HALF.match(text[:_MAX_HALF])
+    return 0, found.end() if found else 0
+
+
+def _find_halves(data: bytes, half: _Halves) -> list[Span]:
+    readings = (as_it_stands(data), *spelled(data))
+    return [span for reading in readings for span in _placed(reading, [Span(*half(reading.text), "half")])]
+
+
+def _find_in(data: bytes, search: Search | None, half: _Halves | None = None) -> list[Span]:
+    spans = find_in_body(data)
+    if half:
+        spans += _find_halves(data, half)
+    if search:
+        spans += find_yours([data], search)[0]
+    return _merged(spans)
+
+
+def _without_those(body: Body, spans: Sequence[Span]) -> Body:
+    pieces, at, first = [], 0, 0
+    for length in body.lengths:
+        end = at + length
         while first < len(spans) and spans[first].end <= at:
             first += 1
         last = first
         while last < len(spans) and spans[last].start < end:
             last += 1
-        out.append(Chunk(chunk.at, _without(chunk.data, at, spans[first:last])))
+        pieces.append(_without(body.data[at:end], at, spans[first:last]))
         at = end
-    return out
-
-
-def _joined(chunks: Sequence[Chunk]) -> bytes:
-    return b"".join(chunk.data for chunk in chunks)
+    return Body.of(b"".join(pieces), body.moments, array("Q", map(len, pieces)), body.left_out, body.gap)
 
 
 def _without(data: bytes, at: int, spans: Sequence[Span]) -> bytes:
@@ -172,19 +229,20 @@ def _without(data: bytes, at: int, spans: Sequence[Span]) -> bytes:
     out, done = [], 0
     for span in spans:
         out.append(data[done : max(span.start - at, done)])
-        if span.start >= at:
+        if span.start >= at and span.kind:
             out.append(b"[redacted %b]" % span.kind.encode())
         done = min(span.end - at, len(data))
     return b"".join([*out, data[done:]])
 
 
-def _find_plain(data: bytes, patterns: Patterns) -> list[Span]:
-    spans = [span for kind in KINDS for mark in kind.marks for span in _find_kind(data, kind, mark)]
-    return spans + [
-        Span(match.start(), match.end(), "by your pattern")
-        for pattern in patterns
-        for match in pattern.finditer(data)
-        if match.end() > match.start()
+def _find_as_it_stands(data: bytes) -> list[Span]:
+    return [
+        span
+        for family in FAMILIES
+        if family.trace.search(data)
+        for kind in family.kinds
+        for mark in kind.marks
+        for span in _find_kind(data, kind, mark)
     ]
 
 
@@ -201,32 +259,16 @@ def _find_kind(data: bytes, kind: Kind, mark: bytes) -> list[Span]:
     return spans
 
 
-def _find_escaped(data: bytes, patterns: Patterns) -> list[Span]:
-    """Searches the text that the escapes stand for, and says where in `data` it was."""
-    pieces, starts, shifts = [], [0], [0]
-    done = length = 0
-    for escape in _ESCAPE.finditer(data):
-        pieces.append(data[done : escape.start()])
-        pieces.append(bytes.fromhex(escape[1].decode()) if escape[1] else b"/")
-        length += len(pieces[-2]) + 1
-        done = escape.end()
-        starts.append(length)
-        shifts.append(done - length)
-    plain = b"".join([*pieces, data[done:]])
-
-    def place(position: int) -> int:
-        return position + shifts[bisect_right(starts, position) - 1]
-
-    # The end of a span is the place of its last character and what that is written with.
-    return [Span(place(s.start), _end(data, place(s.end - 1)), s.kind) for s in _find_plain(plain, patterns)]
+def _placed(reading: Reading, spans: Iterable[Span]) -> list[Span]:
+    """These spans of the reading, where they stand."""
+    return [
+        Span(start, end, "" if number else span.kind)
+        for span in spans
+        for number, (start, end) in enumerate(reading.places(span.start, span.end))
+    ]
 
 
-def _end(data: bytes, last: int) -> int:
-    escape = _ESCAPE.match(data, last)
-    return escape.end() if escape else last + 1
-
-
-def _merged(spans: list[Span]) -> list[Span]:
+def _merged(spans: Iterable[Span]) -> list[Span]:
     merged: list[Span] = []
     for span in sorted(spans):
         if merged and span.start < merged[-1].end:

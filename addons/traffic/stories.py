@@ -38,7 +38,12 @@ def story_of(exchange: Exchange) -> dict[str, Any]:
 
 
 def as_json(story: dict[str, Any]) -> str:
-    return json.dumps(story, separators=(",", ":"))
+    import orjson  # the commands read stories, and would wait for it
+
+    try:
+        return orjson.dumps(story).decode()
+    except TypeError:  # a number that has more than 64 bits, half a surrogate pair
+        return json.dumps(story, separators=(",", ":"))
 
 
 def exchange_of(text: str) -> Exchange:
@@ -58,10 +63,14 @@ def exchange_of(text: str) -> Exchange:
     )
 
 
+# The first word, or that there was one.
+_PRODUCT = re.compile(r"\[redacted [^]]*\]|[^ ]+")
+
+
 def client_name(client: Client) -> str:
     """What a person calls it: the key's label, else the program of the user agent without its version, else where it is."""
-    product = client.agent.split(" ", 1)[0]
-    return client.label or re.sub(r"/v?[0-9].*", "", product) or client.address
+    product = _PRODUCT.match(client.agent)
+    return client.label or (re.sub(r"/v?[0-9].*", "", product[0]) if product else "") or client.address
 
 
 def _headers(told: dict[str, Any]) -> Headers:

@@ -1,5 +1,6 @@
 """Collects a body while it passes by, in bounded memory: its beginning, and its end. What is between them is counted."""
 
+from array import array
 from collections import deque
 
 from addons.traffic.exchange import Body, Chunk
@@ -15,7 +16,8 @@ class Tee:
     def __init__(self, limit: int = BODY_LIMIT) -> None:
         self._room = limit // 2
         self._tail_room = limit - limit // 2
-        self._head: list[Chunk] = []
+        self._head: list[bytes] = []
+        self._moments = array("d")
         self._tail: deque[Chunk] = deque()
         self._tail_size = 0
         self.left_out = 0
@@ -23,18 +25,20 @@ class Tee:
     def add(self, at: float, data: bytes) -> None:
         if not data:
             return
-        if self._room and not self._tail:
-            first, data = data[: self._room], data[self._room :]
-            self._room -= len(first)
-            if len(self._head) < MAX_CHUNKS:
-                self._head.append(Chunk(at, first))
-            else:
-                self._room = 0
-                data = first + data
-        if data:
-            self._tail.append(Chunk(at, data))
-            self._tail_size += len(data)
-            self._make_room()
+        size = len(data)
+        if size <= self._room and len(self._head) < MAX_CHUNKS:  # nearly always
+            self._moments.append(at)
+            self._head.append(data)
+            self._room -= size
+            return
+        first = data[: self._room] if len(self._head) < MAX_CHUNKS else b""
+        if first:
+            self._moments.append(at)
+            self._head.append(first)
+        self._room = 0
+        self._tail.append(Chunk(at, data[len(first) :]))
+        self._tail_size += size - len(first)
+        self._make_room()
 
     def _make_room(self) -> None:
         while self._tail_size > self._tail_room or len(self._tail) > MAX_CHUNKS:
@@ -46,15 +50,19 @@ class Tee:
             self.left_out += over
 
     def body(self) -> Body:
-        return Body((*self._head, *self._tail), self.left_out, len(self._head) if self.left_out else 0)
+        pieces = [*self._head, *(data for _, data in self._tail)]
+        moments = self._moments + array("d", [at for at, _ in self._tail])
+        gap = len(self._head) if self.left_out else 0
+        return Body.of(b"".join(pieces), moments, array("Q", map(len, pieces)), self.left_out, gap)
 
 
 def capped(body: Body, limit: int) -> Body:
     """No longer than the limit; what a body has lost already stays lost."""
-    if body.size <= limit and len(body.chunks) <= 2 * MAX_CHUNKS:
+    if body.size <= limit and len(body.moments) <= 2 * MAX_CHUNKS:
         return body
     tee = Tee(limit)
     for chunk in body.chunks:
         tee.add(chunk.at, chunk.data)
     cut = tee.body()
-    return Body(cut.chunks, cut.left_out + body.left_out, cut.gap)
+    cut.left_out += body.left_out
+    return cut

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from addons.traffic import retention
 from addons.traffic.packing import BrokenBody, unpack
 from addons.traffic.retention import Limits
-from addons.traffic.secrets import find
+from addons.traffic.secrets import Search, find_in_body, find_yours
 from addons.traffic.text import Page, plural, printable, size
 
 
@@ -34,34 +34,47 @@ class Place(NamedTuple):
     kind: str
 
 
-def verify(db: sqlite3.Connection, page: Page) -> bool:
-    """Whether everything is readable and free of secrets; what is found is not repeated, its place is."""
+def verify(db: sqlite3.Connection, page: Page, yours: Search | None = None) -> bool:
+    """Whether everything is readable, and free of secrets and of what the user wants out; what is found is not repeated, its place
+    is."""
     [state] = db.execute("PRAGMA quick_check(1)").fetchone()
-    places = list(search(db))
+    places = list(search(db, yours))
     page.lines(printable(f"{place.where}: {place.kind}") for place in places)
     if state != "ok":
         page.line(f"the file is damaged: {state}")
     elif not places:
         page.line(f"{plural(_calls(db), 'call')} searched, {size(_file_size(db))}: nothing that looks like a secret")
+        if yours:
+            page.line("and nothing that matches redact_patterns")
     return state == "ok" and not places
 
 
-def search(db: sqlite3.Connection) -> Iterator[Place]:
+def search(db: sqlite3.Connection, yours: Search | None = None) -> Iterator[Place]:
     """Every value of every table; of bodies what they unpack to."""
     tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
     for table in tables:
         for row in db.execute(f'SELECT * FROM "{table}"'):
-            for column in row.keys():
-                for kind in _kinds(table, column, row[column]):
-                    yield Place(_where(db, table, column, row), kind)
+            for column, kind in _findings(table, row, yours):
+                yield Place(_where(db, table, column, row), kind)
 
 
-def _kinds(table: str, column: str, value: object) -> list[str]:
-    try:
-        data = unpack(value).data if table == "bodies" and isinstance(value, bytes) else str(value).encode("utf-8", "replace")
-    except BrokenBody as e:
-        return [str(e)]
-    return sorted({f"looks like a {span.kind}" for span in find(data)})
+def _findings(table: str, row: sqlite3.Row, yours: Search | None) -> Iterator[tuple[str, str]]:
+    texts: dict[str, bytes] = {}
+    for column in row.keys():
+        try:
+            texts[column] = _text(table, row[column])
+        except BrokenBody as e:
+            yield column, str(e)
+    for column, text in texts.items():
+        yield from ((column, kind) for kind in sorted({f"looks like a {span.kind}" for span in find_in_body(text) if span.kind}))
+    if yours:
+        found = zip(texts, find_yours(list(texts.values()), yours), strict=True)
+        yield from ((column, "matches one of redact_patterns") for column, spans in found if spans)
+
+
+def _text(table: str, value: object) -> bytes:
+    """Raises BrokenBody."""
+    return unpack(value).data if table == "bodies" and isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
 def _where(db: sqlite3.Connection, table: str, column: str, row: sqlite3.Row) -> str:

@@ -3,7 +3,7 @@
 Fields are paths of at most three names, `response.usage.input_tokens`, with `[]` behind a list. The values are not looked at.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 DEPTH = 3
@@ -32,22 +32,29 @@ class EventNames:
         if count or len(self.counts) < MAX_TYPES:
             self.counts[kind] = count + 1
             if count < LOOKED_AT and len(self._fields) < MAX_FIELDS:
-                self._fields.update(f"{kind}: {path}" for path in paths(event))
+                self._fields.update(paths(event, f"{kind}: "))
 
     @property
     def fields(self) -> frozenset[str]:
         return frozenset(self._fields)
 
 
-def paths(value: Any, before: str = "", depth: int = DEPTH) -> Iterator[str]:
-    match value:
-        case dict() if depth:
-            for name, inner in value.items():
-                path = f"{before}.{name}" if before else str(name)
-                yield path
-                if name not in CLIENTS_OWN:
-                    yield from paths(inner, path, depth - 1)
-        case list():
-            for inner in value[:ENTRIES]:
-                if isinstance(inner, dict):
-                    yield from paths(inner, f"{before}[]", depth)
+def paths(event: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    _collect(event, prefix, DEPTH, found)
+    return found
+
+
+def _collect(value: Mapping[str, Any], prefix: str, depth: int, found: list[str]) -> None:
+    """Without generators and patterns: the first of each type are looked at in every call, before its client has them."""
+    for name, inner in value.items():
+        path = prefix + name
+        found.append(path)
+        if depth == 1 or name in CLIENTS_OWN:
+            continue
+        if isinstance(inner, dict):
+            _collect(inner, path + ".", depth - 1, found)
+        elif isinstance(inner, list):
+            for entry in inner[:ENTRIES]:
+                if isinstance(entry, dict):
+                    _collect(entry, path + "[].", depth - 1, found)

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +20,10 @@ from typing import NamedTuple
 from addons.traffic import retention
 from addons.traffic.errors import BadDatabase
 from addons.traffic.exchange import Exchange
-from addons.traffic.recording import Gap, Record, Tables, record_of
+from addons.traffic.recording import SAME_GAP, Gap, Record, Tables, record_of
 from addons.traffic.retention import DEFAULT_LIMITS, Limits
 from addons.traffic.schema import identity, open_to_write, transaction
-from addons.traffic.secrets import Patterns
+from addons.traffic.searching import PatternsFailed, Searching
 from addons.traffic.tee import BODY_LIMIT
 from addons.traffic.trouble import reason
 
@@ -44,8 +44,8 @@ LINGER = 0.25
 RETRY_EVERY = 1.0
 TIDY_EVERY = 60.0
 
-# Gaps of the same kind that are closer together than this are one gap.
-SAME_GAP = 60.0
+# The same for what has to be told of calls that are not recorded, while none is.
+GAP_LINGER = 5.0
 MAX_GAPS = 100
 
 OVERRUN = "more calls came than could be written"
@@ -65,6 +65,12 @@ class Health(NamedTuple):
     """Why nothing can be written now; empty if it can."""
 
 
+class Waiting(NamedTuple):
+    exchange: Exchange
+    weight: int
+    patterns: Sequence[str]
+
+
 class Recorder:
     def __init__(
         self,
@@ -72,18 +78,17 @@ class Recorder:
         *,
         limits: Limits = DEFAULT_LIMITS,
         body_limit: int = BODY_LIMIT,
-        patterns: Patterns = (),
         queue_calls: int = QUEUE_CALLS,
         queue_bytes: int = QUEUE_BYTES,
         tidy_every: float = TIDY_EVERY,
         retry_every: float = RETRY_EVERY,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._path, self._limits, self._body_limit, self._patterns = path, limits, body_limit, patterns
+        self._path, self._limits, self._body_limit = path, limits, body_limit
         self._queue_calls, self._queue_bytes = queue_calls, queue_bytes
         self._tidy_every, self._retry_every, self._clock = tidy_every, retry_every, clock
         self._changed = threading.Condition()  # guards what follows; nobody waits for a disk while holding it
-        self._queue: deque[tuple[Exchange, int]] = deque()
+        self._queue: deque[Waiting] = deque()
         self._queued_bytes = 0
         self._writing = 0
         self._gaps: list[Gap] = []
@@ -94,6 +99,7 @@ class Recorder:
         self._flushing = 0
         self._thread = threading.Thread(target=self._run, name="codex traffic", daemon=True)
         # Of the thread alone:
+        self._searching: Searching | None = None
         self._connection: sqlite3.Connection | None = None
         self._tables: Tables | None = None
         self._opened: tuple[int, int] | None = None
@@ -104,18 +110,26 @@ class Recorder:
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, exchange: Exchange) -> bool:
-        """Takes one call over; False if there is no room for it. Never waits, never raises."""
+    def put(self, exchange: Exchange, patterns: Sequence[str] = ()) -> bool:
+        """Takes one call over; False if there is no room for it. Never waits, never raises. What matches one of the user's patterns
+        is not recorded."""
         weight = WEIGHT + sum(body.size for body in exchange.bodies if body is not None)
         with self._changed:
             waiting = len(self._queue) + self._writing
             if self._closing or waiting >= self._queue_calls or self._queued_bytes + weight > self._queue_bytes:
                 self._skip(1, self._trouble or OVERRUN)
                 return False
-            self._queue.append((exchange, weight))
+            self._queue.append(Waiting(exchange, weight, patterns))
             self._queued_bytes += weight
-            self._changed.notify_all()
+            if len(self._queue) == 1 or self._is_worth_it():  # to wake it for every call would cost as much as to write one
+                self._changed.notify_all()
         return True
+
+    def leave_out(self, why: str) -> None:
+        """One call that shall be counted, and not recorded."""
+        with self._changed:
+            self._skip(1, why)
+            self._changed.notify_all()
 
     def health(self) -> Health:
         with self._changed:
@@ -162,6 +176,8 @@ class Recorder:
             else:
                 self._recover()
         self._close_connection()
+        if self._searching:
+            self._searching.close()
 
     def _is_closing(self) -> bool:
         with self._changed:
@@ -179,27 +195,57 @@ class Recorder:
         """Waits for something to write, or for the next look at what is old. A batch that failed is taken up again."""
         if self._batch:
             return
-        taken: list[tuple[Exchange, int]] = []
+        taken: deque[Waiting] = deque()
         with self._changed:
             self._changed.wait_for(lambda: self._has_work() or self._closing, max(0.0, self._tidy_at - time.monotonic()))
+            if not self._queue and self._gaps:
+                self._changed.wait_for(lambda: bool(self._queue) or self._is_worth_it(), GAP_LINGER)
             if self._queue:
                 self._changed.wait_for(self._is_worth_it, LINGER)
-            while self._queue and len(taken) < BATCH_CALLS and (not taken or self._batch_bytes + self._queue[0][1] <= BATCH_BYTES):
+            while (
+                self._queue and len(taken) < BATCH_CALLS and (not taken or self._batch_bytes + self._queue[0].weight <= BATCH_BYTES)
+            ):
                 taken.append(self._queue.popleft())
-                self._batch_bytes += taken[-1][1]
+                self._batch_bytes += taken[-1].weight
             self._writing = len(taken)
-        packed = [self._packed(exchange) for exchange, _ in taken]
-        self._batch = [record for record in packed if record]
+        while taken:
+            first = taken.popleft()
+            try:
+                record = self._packed(first)
+            except PatternsFailed as e:
+                logger.warning("%s is not recorded: %s", first.exchange.id, e)
+                self._put_back(taken, e.why)
+                return
+            if record:
+                self._batch.append(record)
 
-    def _packed(self, exchange: Exchange) -> Record | None:
-        """The boundary: one exchange that cannot be understood must not end the recording."""
+    def _put_back(self, rest: deque[Waiting], why: str) -> None:
+        """A call was given up after seconds, and the next one may be no better: what is packed by now is written first."""
+        with self._changed:
+            self._skip(1, why)
+            self._queue.extendleft(reversed(rest))
+            self._batch_bytes -= sum(waiting.weight for waiting in rest)
+            self._writing -= len(rest)
+
+    def _packed(self, waiting: Waiting) -> Record | None:
+        """Raises PatternsFailed. The boundary: one exchange that cannot be understood must not end the recording."""
         try:
-            return record_of(exchange, self._body_limit, self._patterns)
+            return record_of(waiting.exchange, self._body_limit, self._search(waiting.patterns))
+        except PatternsFailed:
+            raise
         except Exception:
             logger.exception("a call could not be recorded")
             with self._changed:
                 self._skip(1, FAULT)
             return None
+
+    def _search(self, patterns: Sequence[str]) -> Searching | None:
+        if self._searching and self._searching.patterns != patterns:
+            self._searching.close()
+            self._searching = None
+        if patterns and not self._searching:
+            self._searching = Searching(patterns)
+        return self._searching
 
     def _write(self) -> None:
         with self._changed:
@@ -209,8 +255,8 @@ class Recorder:
             connection = self._open()
             self._tables = self._tables or Tables(connection)
             with transaction(connection):
-                for record in self._batch:
-                    self._tables.insert(record)
+                if self._batch:
+                    self._tables.insert(self._batch)
                 self._tables.note_gaps(self._batch_gaps)
         self._batch = []
         with self._changed:

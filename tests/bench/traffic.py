@@ -41,9 +41,9 @@ def fill(path: Path, calls: int) -> float:
     tables = recording.Tables(connection)
     for first in range(0, calls, 200):
         with transaction(connection):
-            for number in range(first, min(first + 200, calls)):
-                started = NOON + number * 6
-                tables.insert(recording.record_of(call(number, started=started, model_used=MODELS[number % 3])))
+            numbers = range(first, min(first + 200, calls))
+            some = (call(number, started=NOON + number * 6, model_used=MODELS[number % 3]) for number in numbers)
+            tables.insert([recording.record_of(exchange) for exchange in some])
     connection.close()
     return time.perf_counter() - began
 

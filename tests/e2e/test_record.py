@@ -1,24 +1,28 @@
 """What the real proxy writes into the traffic database about each kind of call, and that no secret is in it."""
 
 import json
+import re
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from addons.traffic import queries
+from addons.traffic import queries, strangers
 from addons.traffic.errors import NotRecorded, TrafficError
 from addons.traffic.exchange import Exchange
 from addons.traffic.recorded import load
 from addons.traffic.schema import open_to_read
+from addons.traffic.strangers import RECORDED
+from addons.traffic.writer import OVERRUN
 from tests.addons.traffic.program import Program
-from tests.e2e.client import ask, post, said
+from tests.e2e.client import ask, error, post, said
 from tests.e2e.conftest import options_for, write_account
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
@@ -36,9 +40,21 @@ FAILED = {"type": "response.failed", "response": {"status": "failed", "error": {
 USED_UP = {"error": {"type": "usage_limit_reached", "message": "The usage limit has been reached", "resets_in_seconds": 9000}}
 
 
+RULES = "aliases: {gpt-4.1-nano: '@smallest'}\n"
+
+
 @pytest.fixture(scope="module")
-def recording(openai: FakeOpenAI, home: Path) -> Iterator[RunningProxy]:
-    with running_proxy(home, options_for(openai, codex_traffic_bodies="true", codex_websocket="relay")) as proxy:
+def policy(home: Path) -> Path:
+    """The rules of the proxy, which a test may change: it reads them again."""
+    path = home / "policy.yaml"
+    path.write_text(RULES)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recording(openai: FakeOpenAI, home: Path, policy: Path) -> Iterator[RunningProxy]:
+    options = options_for(openai, codex_traffic_bodies="true", codex_websocket="relay", codex_policy=str(policy))
+    with running_proxy(home, options) as proxy:
         yield proxy
 
 
@@ -259,7 +275,12 @@ def test_the_end_of_the_proxy(how: signal.Signals, openai: FakeOpenAI, control: 
     with running_proxy(tmp_path, options_for(openai, codex_accounts=str(account))) as proxy:
         finished = recorded(tmp_path, post(proxy.url))
         control.fault("responses", {"delay": 20}, times=None)
-        client = threading.Thread(target=lambda: pytest.raises(httpx.HTTPError, post, proxy.url), daemon=True)
+
+        def ask_in_vain() -> None:
+            with suppress(httpx.HTTPError):
+                assert post(proxy.url).status_code == 503
+
+        client = threading.Thread(target=ask_in_vain, daemon=True)
         client.start()
         deadline = time.monotonic() + 10
         while len(control.seen("backend", "responses")) < 2:
@@ -271,8 +292,8 @@ def test_the_end_of_the_proxy(how: signal.Signals, openai: FakeOpenAI, control: 
     if how is signal.SIGKILL:
         assert last_id(tmp_path) == finished.id
     else:
-        cut = latest(tmp_path, but=finished.id)
-        assert cut.outcome == "cut" and cut.error and cut.error.code == "proxy_stopped"
+        ended = latest(tmp_path, but=finished.id)
+        assert ended.outcome == "failed" and ended.error and ended.error.code == "proxy_stopped"
 
 
 @pytest.mark.slow
@@ -325,6 +346,66 @@ def test_no_secret_is_in_the_database_or_in_what_a_command_says(
     for secret in (*tokens, KEY):
         assert secret not in said_by_commands and not any(secret.encode() in content for content in files.values())
     assert program.run("verify").code == 0
+
+
+def test_what_the_policy_wants_out_is_in_no_record_from_then_on(
+    proxy: RunningProxy, home: Path, control: Control, policy: Path
+) -> None:
+    control.settings(delta_delay=0.01)
+    policy.write_text(RULES + r"redact_patterns: ['(?i)project sesame-\d+']")
+    try:
+        question = "what is Project Sesame-42 about"
+        answers = [
+            chat(proxy, stream=True, messages=[{"role": "user", "content": question}], user="project sesame-7"),
+            post(proxy.url, ask(question, n=2), headers={"user-agent": "Project Sesame-8"}),
+        ]
+        assert b'"content":" Sesame-42"' in answers[0].content
+        calls = [recorded(home, answer) for answer in answers]
+    finally:
+        policy.write_text(RULES)
+    told = "".join(repr(call) for call in calls).lower()
+    assert told.count("[redacted by your pattern]") >= 6
+    assert "sesame" not in told
+    # Upstream says it word by word, and each event is recorded.
+    bodies = [body.data for call in calls for body in call.bodies if body]
+    assert len(bodies) >= 6 and not any(b"esame" in data for data in bodies)
+    after = recorded(home, chat(proxy, messages=[{"role": "user", "content": question}]))
+    assert after.bodies.client_request and b"Sesame-42" in after.bodies.client_request.data
+
+
+def test_of_strangers_the_first_are_recorded_and_the_others_counted(proxy: RunningProxy, home: Path, program: Program) -> None:
+    with httpx.Client(trust_env=False, headers={"host": "somebody-else.example"}) as client:
+        answers = [client.post(f"{proxy.url}/responses", json=ask()) for _ in range(RECORDED + 9)]
+    assert {error(answer)["code"] for answer in answers} == {"host_not_allowed"}
+    assert recorded(home, post(proxy.url)).outcome == "complete"
+    with closing(open_to_read(database(home))) as db:
+        refused = [call for call in queries.latest(db, 200) if call.status == 421]
+        gaps = [(gap.calls, gap.why) for gap in queries.gaps(db, 0)]
+    assert (len(refused), gaps) == (RECORDED, [(9, strangers.WHY)])
+    assert "9 calls were not recorded" in program.show("usage")
+
+
+@pytest.mark.slow
+def test_a_disk_that_stands_still_holds_up_no_call(proxy: RunningProxy, home: Path, control: Control, program: Program) -> None:
+    """Writes wait, and the queue fills with bodies until there is no room. The clients notice nothing; what was lost is told."""
+    recorded(home, post(proxy.url))
+    large = "x" * (5 << 20)  # recorded twice: what the client sent, and what was sent for it
+    with closing(sqlite3.connect(database(home), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        control.fault("responses", {"status": 400, "body": {"detail": "too long"}}, times=None)
+        answers = [post(proxy.url, ask(large)) for _ in range(9)]
+        control.clear_faults()
+        assert {answer.status_code for answer in answers} == {400}
+        assert said(post(proxy.url)) == "You said: hello there"
+        proxy.wait_for_log("calls cannot be recorded in")
+        other.execute("ROLLBACK")
+    recorded(home, answers[0])
+    recorded(home, post(proxy.url))
+    with closing(open_to_read(database(home))) as db:
+        lost = [gap.calls for gap in queries.gaps(db, 0) if gap.why in (OVERRUN, "another program held the database")]
+        kept = {call.id for call in queries.latest(db, 20)}
+    assert sum(lost) == sum(answer.headers["x-request-id"] not in kept for answer in answers) > 0
+    assert re.search(r"\d calls? (was|were) not recorded", program.show("tail", "--no-follow"))
 
 
 def test_a_database_that_is_none_does_not_keep_the_proxy_from_serving(openai: FakeOpenAI, control: Control, tmp_path: Path) -> None:

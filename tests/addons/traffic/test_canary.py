@@ -17,6 +17,7 @@ from addons.traffic.schema import open_to_write, transaction
 from addons.traffic.upkeep import search
 from addons.wire.plan import Edit
 from tests.addons.traffic.calls import call
+from tests.addons.traffic.spelling import cut_up, said_in, said_in_pieces
 from tests.addons.traffic.tokens import escaped, tokens, unescaped
 
 
@@ -28,15 +29,19 @@ class Kept:
         self.db = open_to_write(path)
         self.tables = Tables(self.db)
 
-    def write(self, exchange: Exchange) -> None:
+    def write(self, exchange: Exchange, body_limit: int = 400) -> None:
         with transaction(self.db):
-            self.tables.insert(record_of(exchange, body_limit=400))
+            self.tables.insert([record_of(exchange, body_limit)])
+
+    def bodies(self) -> list[Body]:
+        """Of the latest call, as they can be read."""
+        found = self.db.execute("SELECT packed FROM bodies WHERE seq = (SELECT max(seq) FROM calls)").fetchall()
+        return [unpack(packed) for (packed,) in found]
 
     def bytes(self) -> bytes:
-        """On the disk, and the latest call's bodies as they can be read."""
+        """On the disk, and in the latest call's bodies."""
         files = b"".join(file.read_bytes() for file in sorted(self.path.parent.iterdir()))
-        bodies = self.db.execute("SELECT packed FROM bodies WHERE seq = (SELECT max(seq) FROM calls)").fetchall()
-        return files + b"".join(unpack(packed).data for (packed,) in bodies)
+        return files + b"".join(body.data for body in self.bodies())
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,16 @@ def test_no_secret_is_in_the_bytes(
     kept.write(anywhere(text, before + written.encode() + behind, cuts, chance))
     data = kept.bytes()
     assert secret.encode() not in data and secret.encode() not in unescaped(data)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tokens(), st.lists(st.integers(0, 400), max_size=8), st.booleans())
+def test_nor_is_one_that_a_model_spells(kept: Kept, token: tuple[str, str], cuts: list[int], chat: bool) -> None:
+    text, secret = token
+    body = said_in_pieces(["it is ", *cut_up(text, cuts), ", I think"], chat)
+    kept.write(call(1, bodies=Bodies(upstream_events=body, client_answer=body)), body_limit=1 << 20)
+    for part in kept.bodies():
+        assert secret not in said_in(part) and said_in(part).startswith("it is ")
 
 
 def test_the_search_of_the_whole_database_finds_nothing_either(kept: Kept) -> None:

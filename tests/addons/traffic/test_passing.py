@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addons.traffic.exchange import Outcome
@@ -51,7 +51,7 @@ def clock() -> Iterator[float]:
 def heard(kind: type[Untranslated], data: bytes, size: int, **tees: Tee) -> tuple[Passing, Untranslated]:
     ticks = clock()
     passing = Passing(lambda: next(ticks), **tees)
-    passing.reader = overheard = kind(passing.event)  # type: ignore[call-arg]
+    passing.reader = overheard = kind(passing.event)
     for at in range(0, len(data), size):
         passing.heard(data[at : at + size])
     overheard.end()
@@ -95,6 +95,7 @@ def test_answers_on_one_websocket_add_up() -> None:
     assert overheard.usage and (overheard.usage.input_tokens, overheard.usage.output_tokens) == (6, 4) and len(events) == 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=60) | st.sampled_from([HELLO[:400], CHUNK, FAILED, b"data: []\n\n", b'data: {"type":5}\n\n'])))
 def test_no_bytes_raise(chunks: list[bytes]) -> None:
     for kind in (EventStream, Document):

@@ -25,8 +25,7 @@ def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 def write(db: sqlite3.Connection, *exchanges: Exchange) -> None:
     tables = Tables(db)
     with transaction(db):
-        for exchange in exchanges:
-            tables.insert(record_of(exchange))
+        tables.insert([record_of(exchange) for exchange in exchanges])
 
 
 def test_totals_by_day_model_client_and_account(db: sqlite3.Connection) -> None:

@@ -70,6 +70,7 @@ def test_texts_and_lists_without_end_are_cut() -> None:
         (Client("", "OpenAI/Python 3.52.0", "10.0.0.1"), "OpenAI/Python"),
         (Client("", "codex_cli_rs/0.169.0 (Linux)", "10.0.0.1"), "codex_cli_rs"),
         (Client("", "Go-http-client/1.1", "10.0.0.1"), "Go-http-client"),
+        (Client("", "[redacted by your pattern]/1.0 (Linux)", "10.0.0.1"), "[redacted by your pattern]"),
         (Client("", "", "10.0.0.1"), "10.0.0.1"),
         (Client(), ""),
     ],

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addons.traffic.exchange import Body, Chunk
@@ -8,6 +8,7 @@ from addons.traffic.tee import MAX_CHUNKS, Tee, capped
 CHUNKS = st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=30)), max_size=20)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30), max_size=20), st.integers(0, 100))
 def test_the_beginning_and_the_end_are_kept_and_the_rest_is_counted(chunks: list[bytes], limit: int) -> None:
     tee = Tee(limit)
@@ -34,6 +35,7 @@ def test_a_stream_of_single_bytes_is_bounded_too() -> None:
     assert body.size + body.left_out == 3 * MAX_CHUNKS
 
 
+@settings(deadline=None)
 @given(CHUNKS)
 def test_a_body_is_unpacked_as_it_was_packed(chunks: list[tuple[int, bytes]]) -> None:
     body = Body(tuple(Chunk(at / 1000, data) for at, data in chunks))
