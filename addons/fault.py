@@ -44,8 +44,8 @@ class CodexFault:
             "codex_fault",
             str,
             "",
-            "Faults that the proxy makes on purpose, to test clients with: 429@0.1,cut@2000b for instance. The README's section "
-            "Fault drill lists them. Never set it where somebody relies on the proxy.",
+            "Faults that the proxy makes on purpose, to test clients with: 429@0.1,cut@2000b for instance. docs/drill.md "
+            "lists them. Never set it where somebody relies on the proxy.",
         )
 
     def configure(self, updated: set[str]) -> None:

@@ -10,7 +10,6 @@ from addons.traffic.__main__ import make_parser as traffic_parser
 from auth.__main__ import make_parser as auth_parser
 from tests.lessons import DEMO, PAGE, is_open, learner, masked, steps_of
 from tests.needs import need_programs
-from tests.proxy import ROOT
 
 TEXT = PAGE.read_text()
 # Lines of a lesson on which something stands, printed ones included: to be done in ten minutes.
@@ -50,12 +49,6 @@ def test_a_command_that_is_only_spoken_of_can_be_typed() -> None:
             traffic_parser().parse_args(shlex.split(command)[1:])
         else:
             auth_parser().parse_args(shlex.split(command)[3:])
-
-
-def test_its_links_lead_somewhere() -> None:
-    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^##+ (.*)$", (ROOT / "README.md").read_text(), re.M)}
-    links = re.findall(r"\]\(([^)]*)\)", TEXT)
-    assert links and [link for link in links if link.removeprefix("../README.md#") not in headings] == []
 
 
 def test_a_page_is_read_as_it_is_meant() -> None:

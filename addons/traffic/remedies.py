@@ -21,7 +21,6 @@ BY_CODE: Mapping[str, str] = {
     "upstream_error": "try again; if it stays, see what upstream said with `show --events` (needs recorded bodies)",
     "upstream_stream_incomplete": "upstream broke off: ask again; a proxy or VPN between here and OpenAI may cut long answers",
     "upstream_timeout": "upstream did not begin, or fell silent: try again; the message names the option for how long to wait",
-    "turns_unavailable": "Redis is away: try again, or let the client send the whole conversation",
     "not_supported": "this path needs an account with an API key (`make login ARGS=--api-key-stdin`)",
     "method_not_supported": "this path takes another method, which the answer's `Allow` header names",
     "invalid_json": "the client sent a body that is no JSON object; `show` has it, if bodies are recorded",
@@ -37,7 +36,7 @@ BY_CODE: Mapping[str, str] = {
     "invalid_api_key": "the key of the client or account is refused: look at `python -m auth status`",
     "page_header_missing": "a program that signs in as the page does has to send the header x-codex-page: 1",
     "too_many_sign_ins": "end one of the sign-ins that wait, or let them expire",
-    "accounts_are_set": "leave `codex_accounts` out, or sign in with `make login` into a file that it names",
+    "accounts_are_set": "leave `codex_accounts` out: with it the proxy takes the accounts that it names, and no others",
     "no_sign_in": "begin a new sign-in",
     "server_error": "if the message names codex-mitm, its log has the fault; else upstream failed, and trying again helps",
     # OpenAI's

@@ -1,4 +1,4 @@
-"""The fault drill's grammar as a table, what faults make of an answer however it is cut up, and the README against both."""
+"""The fault drill's grammar as a table, what faults make of an answer however it is cut up, and docs/drill.md against both."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from mitmproxy.test import taddons
 
 from addons.drill import GARBAGE, KINDS, REFUSALS, BadDrill, End, Fault, Spoiler, draw, halves, labels, parse, pieces
 from addons.fault import CodexFault
-from tests.proxy import ROOT
+from tests.pages import PAGES
 
 GOOD: dict[str, tuple[Fault, ...]] = {
     "": (),
@@ -197,15 +197,15 @@ def test_nothing_is_lost_of_a_packet(data: bytes) -> None:
     assert b"".join(pieces(data)) == data == b"".join(halves(data))
 
 
-README = (ROOT / "README.md").read_text().partition("## Fault drill\n")[2].partition("\n## ")[0]
+DRILL = PAGES["docs/drill.md"]
 
 
-def test_the_readme_has_the_table() -> None:
-    rows = dict(re.findall(r"^\| `(.+?)` \| (.+) \|$", README, re.M))
+def test_its_page_has_the_table() -> None:
+    rows = dict(re.findall(r"^\| `(.+?)` \| (.+) \|$", DRILL, re.M))
     assert rows == {Fault(name, kind.usual).label: kind.about for name, kind in KINDS.items()}
     assert set(REFUSALS) < set(KINDS)
 
 
-def test_every_drill_in_the_readme_is_one() -> None:
-    drills = re.findall(r"codex_fault=([^\s\"`]+)", README) + re.findall(r"`([a-z]+@[^`]+)`", README)
+def test_every_drill_on_its_page_is_one() -> None:
+    drills = re.findall(r"codex_fault=([^\s\"`]+)", DRILL) + re.findall(r"`([a-z]+@[^`]+)`", DRILL)
     assert len(drills) > 5 and all(parse(drill) for drill in drills)

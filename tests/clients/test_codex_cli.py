@@ -1,4 +1,4 @@
-"""The official Codex CLI, set up in the README's four ways, against the real proxy before the fake OpenAI."""
+"""The official Codex CLI, set up in the four ways of docs/codex-cli.md, against the real proxy before the fake OpenAI."""
 
 import json
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def cli(tmp_path: Path, world: RawServer) -> CodexCli:
 
 
 def set_up(cli: CodexCli, number: int, proxy: RunningProxy) -> CodexCli:
-    """The same CLI, as the README says."""
+    """The same CLI, as that page says."""
     found = way(number, proxy, cli.home)
     cli.configure(found.config)
     return CodexCli(cli.home, {**cli.environ, **found.environ})
@@ -76,7 +76,7 @@ class TestAnotherBaseUrl:
     def test_with_a_key(self, cli: CodexCli, proxy: RunningProxy, control: Control, world: RawServer) -> None:
         assert_it_worked(set_up(cli, 2, proxy).exec(CALLS["gpt-6.1-sol"]))
         assert paths(control.seen()) == [("POST", "responses")] * 2
-        proxy.wait_for_log("refused GET /v1/responses: 426")
+        proxy.wait_for_log(" · GET /v1/responses · websocket_not_supported: ")
         assert wanted_out(world) == set()
 
     def test_signed_in_with_chatgpt(

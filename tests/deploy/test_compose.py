@@ -8,6 +8,7 @@ import pytest
 from addons.gate import OPEN, OPEN_TO_ALL
 from tests.deploy import compose
 from tests.deploy.dockerfile import parse
+from tests.pages import section
 from tests.proxy import ROOT
 
 OURS = ("oauth-proxy", "setup", "learn")
@@ -46,10 +47,10 @@ def test_signing_in_and_watching_are_called_by_name(everything: dict[str, Any]) 
     assert everything["setup"]["command"] == ["python", "-m", "auth", "login", "--device"]
 
 
-def test_the_readme_calls_them_so() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_manual_calls_them_so() -> None:
+    manual = section("docs/deploy.md", "nanobot, in docker compose")
     for command in ("docker compose run --rm setup", "docker compose up", "NANOBOT_ASKS=learn docker compose --profile learn up"):
-        assert command in readme and command in (ROOT / "docker-compose.yml").read_text()
+        assert command in manual and command in (ROOT / "docker-compose.yml").read_text()
 
 
 def test_every_port_is_for_this_machine_only(everything: dict[str, Any]) -> None:

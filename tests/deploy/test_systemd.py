@@ -11,6 +11,7 @@ from tests.e2e.client import post, said
 from tests.e2e.conftest import options_for, write_account
 from tests.fakes.openai import FakeOpenAI
 from tests.needs import missing, need_programs
+from tests.pages import section
 from tests.proxy import ROOT, running_proxy
 
 FOLDER = ROOT / "deploy/systemd"
@@ -30,7 +31,7 @@ def systemd_analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A root in which it is installed as the README says, beside the targets of the system."""
+    """A root in which it is installed as docs/deploy.md says, beside the targets of the system."""
     units = tmp_path / "etc/systemd/system"
     units.mkdir(parents=True)
     for name in OF_THE_SYSTEM:
@@ -67,12 +68,12 @@ def test_the_key_is_no_variable_and_on_no_command_line() -> None:
     )
 
 
-def test_its_user_and_files_are_those_of_the_readme() -> None:
-    readme, unit = (ROOT / "README.md").read_text(), UNIT.read_text()
+def test_its_user_and_files_are_those_of_the_manual() -> None:
+    unit, manual = UNIT.read_text(), section("docs/deploy.md", "A service of systemd")
     user = re.findall(r"^User=(\S+)$", unit, re.M)[0]
     assert re.search(rf"^u {user} ", (FOLDER / "codex-mitm.sysusers").read_text(), re.M)
     files = {*re.findall(r"/etc/codex-mitm/[\w.-]+", unit), "/var/lib/codex-mitm"}
-    assert [named for named in (*files, f"sudo -u {user} ", f"gives it {EXPOSURE / 10}") if named not in readme] == []
+    assert [named for named in (*files, f"sudo -u {user} ", f"gives it {EXPOSURE / 10}") if named not in manual] == []
 
 
 @pytest.mark.slow

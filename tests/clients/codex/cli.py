@@ -15,7 +15,8 @@ from typing import Any
 
 from tests.e2e.conftest import write_account
 from tests.needs import missing
-from tests.proxy import ROOT, RunningProxy, environment
+from tests.pages import PAGES
+from tests.proxy import RunningProxy, environment
 from tests.rawserver import RawServer, raw_server, read_request, response
 
 CODEX = Path(__file__).parent / "node_modules" / ".bin" / "codex"
@@ -152,16 +153,15 @@ def skip_without_codex() -> None:
 
 @dataclass(frozen=True)
 class Way:
-    """One of the README's: what it says to write into config.toml, and the environment it says to start the CLI with."""
+    """One of docs/codex-cli.md: what it says to write into config.toml, and the environment it says to start the CLI with."""
 
     config: str
     environ: dict[str, str]
 
 
 def way(number: int, proxy: RunningProxy, home: Path) -> Way:
-    """The README's way of that number, with the port of this proxy and the home of this user."""
-    section = (ROOT / "README.md").read_text().partition("\n## The Codex CLI, four ways\n")[2].partition("\n## ")[0]
-    text = section.partition(f"\n### {number}. ")[2].partition("\n### ")[0].replace(":9090", f":{proxy.port}")
+    """The page's way of that number, with the port of this proxy and the home of this user."""
+    text = PAGES["docs/codex-cli.md"].partition(f"\n## {number}. ")[2].partition("\n## ")[0].replace(":9090", f":{proxy.port}")
     config = "\n".join(re.findall(r"```toml\n(.*?)```", text, re.S))
     command = "".join(re.findall(r"^\$ ((?:[A-Z_]+=\S+ )+)codex ", text, re.M))
     return Way(config, {name: value.replace("~", str(home)) for name, value in re.findall(r"([A-Z_]+)=(\S+)", command)})
