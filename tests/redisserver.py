@@ -89,7 +89,8 @@ class RedisServer:
     def run(self, *command: str) -> str:
         """What redis-cli prints."""
         line = ["redis-cli", "-h", self.host, "-p", str(self.port), "--no-auth-warning", *command]
-        env = os.environ | {"REDISCLI_AUTH": self.settings.get("requirepass", "")}
+        # An empty one would be a password too.
+        env = os.environ | ({"REDISCLI_AUTH": self.settings["requirepass"]} if "requirepass" in self.settings else {})
         ran = subprocess.run(line, env=env, capture_output=True, check=True, timeout=TIMEOUT)
         return ran.stdout.decode(errors="replace").strip()
 

@@ -7,10 +7,12 @@ import pytest
 
 from auth.issuer import Issuer
 from auth.outbound import Outbound
+from auth.shared import Shared
 from auth.store import AccountFile
 from tests.auth.program import Program
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
+from tests.redisserver import RedisServer, redis_server
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +65,24 @@ def program(tmp_path: Path, fake: FakeOpenAI) -> Iterator[Program]:
     program = Program(tmp_path, fake)
     yield program
     program.check()
+
+
+@pytest.fixture(scope="module")
+def running_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_redis: RedisServer) -> RedisServer:
+    """A real Redis, with nothing in it."""
+    running_redis.run("FLUSHALL")
+    return running_redis
+
+
+@pytest.fixture
+async def shared(server: RedisServer) -> AsyncIterator[Shared]:
+    shared = Shared.from_env(server.env)
+    assert shared
+    yield shared
+    await shared.aclose()

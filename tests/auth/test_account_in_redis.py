@@ -37,7 +37,7 @@ from tests.auth.minting import ROOT, chatgpt_fields, document
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
 from tests.rawserver import raw_server
-from tests.redisserver import RedisServer, redis_server
+from tests.redisserver import RedisServer
 
 HOUR = 3600.0
 EXPIRED: dict[str, float] = {"lifetime": HOUR, "issued_ago": 2 * HOUR}
@@ -45,18 +45,6 @@ STALE: dict[str, float] = {"lifetime": HOUR, "issued_ago": HOUR - 100}  # within
 SOON = 20.0
 
 type SignIn = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def running_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_redis: RedisServer) -> RedisServer:
-    running_redis.run("FLUSHALL")
-    return running_redis
 
 
 @pytest.fixture

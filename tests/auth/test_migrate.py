@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,21 +16,9 @@ from auth.sidecar import Memory
 from auth.store import AccountStore
 from tests.auth.minting import chatgpt_fields, document
 from tests.auth.program import Program
-from tests.redisserver import RedisServer, redis_server
+from tests.redisserver import RedisServer
 
 REMEMBERED = Memory(signed_in_here=True, last_error="no answer")
-
-
-@pytest.fixture(scope="module")
-def running_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_redis: RedisServer) -> RedisServer:
-    running_redis.run("FLUSHALL")
-    return running_redis
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,22 +18,7 @@ from auth.outbound import Outbound
 from auth.places import Folders, Shelf, place_of
 from auth.shared import Shared
 from tests.auth.minting import chatgpt_fields, document
-from tests.redisserver import RedisServer, redis_server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-async def shared(server: RedisServer) -> AsyncIterator[Shared]:
-    server.run("FLUSHALL")
-    shared = Shared.from_env(server.env)
-    assert shared
-    yield shared
-    await shared.aclose()
+from tests.redisserver import RedisServer
 
 
 def place_file(home: Path, name: str) -> None:

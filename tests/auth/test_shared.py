@@ -5,7 +5,6 @@ import base64
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,20 +17,6 @@ from tests.auth.minting import ROOT
 from tests.redisserver import RedisServer, redis_server
 
 SECRET = b"rt_SENTINEL"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-async def shared(server: RedisServer) -> AsyncIterator[Shared]:
-    shared = Shared.from_env(server.env)
-    assert shared
-    yield shared
-    await shared.aclose()
 
 
 # -- the seal
