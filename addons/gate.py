@@ -1,14 +1,14 @@
 """Which requests come in at all, before an account is asked for: refused here is what no account could help.
 
 At the head, of each request on a connection anew: is it addressed to this proxy (`Host`), does a web page send it that nobody has
-allowed (`Origin`), does it bring a key. When it is whole: is it too large, has the key something left of its minute, may it ask for
-this model. The path plays no part in it, so there is no spelling of one that leads around.
+allowed (`Origin`), does it bring a key. When it is whole: is it too large, has the key something left of its minute and its slots,
+may it ask for this model. The path plays no part in it, so there is no spelling of one that leads around.
 """
 
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -17,12 +17,15 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.utils import human
 
-from addons import engine, hosts
+from addons import engine, hosts, probes
 from addons.asked_model import asked_model
+from addons.counter import Counter, OwnCounter
 from addons.edits import in_a_header
 from addons.guard import FAULT, Refused, guarded, is_open
 from addons.keys import KEY, TURNED_AWAY, Key, find, from_environment
-from addons.limits import Allowance, Over, expected_tokens
+from addons.limits import Over, Wanted, expected_tokens
+from addons.own_key import with_key_of_file
+from addons.parallel import takes_a_slot
 from addons.policy import CodexPolicy
 from addons.redact import brought
 from addons.route import is_upgrade, plain_body
@@ -42,8 +45,8 @@ NO_KEY = OpenAIError(
     headers={"www-authenticate": "Bearer"},
 )
 
-# The page, which is the same for everybody and asks for the key itself.
-WITHOUT_A_KEY = {("GET", "/"), ("HEAD", "/")}
+# The page, which is the same for everybody and asks for the key itself; and what tells a stranger yes or no and nothing else.
+WITHOUT_A_KEY = {(method, path) for method in ("GET", "HEAD") for path in ("/", probes.HEALTH, probes.READY)}
 
 # A guessed key is a stolen plan; one of `python -m auth key add` has 47 characters.
 SHORT_KEY = 16
@@ -60,21 +63,25 @@ class Guest:
     """What its answer says of its key's minute."""
 
 
+# On answers to a key with limits while the proxies that share them cannot: its limits hold for this proxy alone.
+COUNTED = "x-codex-limits"
+
+
 class CodexGate:
     """After `CodexRedact`, which has taken the keys off the flows, and after `CodexPolicy`; before everything that answers."""
 
-    def __init__(self, policy: CodexPolicy, env: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, policy: CodexPolicy, env: Mapping[str, str], counter: Counter[http.HTTPFlow] | None = None) -> None:
         self.policy = policy
         self.env = env
-        self.clock = clock
+        self.counter = counter or OwnCounter[http.HTTPFlow](time.monotonic)
         self.own_key: Key | None = None
         self.names: frozenset[str] = frozenset()
         self.exposed = ["nowhere yet"]
         """The addresses that others than this machine can reach. Until they are known nothing is open."""
         self.is_set_up = self.had_keys = self.said_closed = False
         self.guests: WeakKeyDictionary[http.HTTPFlow, Guest] = WeakKeyDictionary()
-        self.allowances: dict[bytes, Allowance[http.HTTPFlow]] = {}
-        """By the digest of the key: whatever is done to its label or limits, its minute goes on."""
+        self.counted: frozenset[bytes] = frozenset()
+        """The digests of the keys that have asked."""
 
     def load(self, loader: Loader) -> None:
         loader.add_option(
@@ -104,12 +111,13 @@ class CodexGate:
 
     def _read_environment(self) -> None:
         try:
-            self.own_key = from_environment(self.env)
+            env = with_key_of_file(self.env)
+            self.own_key = from_environment(env)
         except ValueError as e:
             raise exceptions.OptionsError(str(e)) from e
         if self.env.get(OPEN, "") not in ("", OPEN_TO_ALL):
             raise exceptions.OptionsError(f"{OPEN}: it means something only as {OPEN_TO_ALL}")
-        if self.own_key and len(self.env["PROXY_API_KEY"].strip()) < SHORT_KEY:
+        if self.own_key and len(env["PROXY_API_KEY"].strip()) < SHORT_KEY:
             logger.warning("PROXY_API_KEY is short and can be guessed; `python -m auth key add` makes a good one")
 
     def _look_who_can_come(self) -> None:
@@ -160,7 +168,8 @@ class CodexGate:
         headers = flow.request.headers
         origin = headers.get("origin")
         if origin is None:
-            if hosts.comes_from_a_page(headers):
+            # What is the same for everybody may be linked to. All else costs a look upstream, even if nobody can read it there.
+            if hosts.comes_from_a_page(headers) and not (hosts.follows_a_link(headers) and needs_no_key(flow.request)):
                 raise Refused(origin_refused("another page"))
             return
         scheme = "https" if flow.client_conn.tls else "http"
@@ -179,7 +188,7 @@ class CodexGate:
                 return
         elif self._is_for_everybody(flow):
             return
-        if (flow.request.method, flow.request.path.partition("?")[0]) not in WITHOUT_A_KEY:
+        if not needs_no_key(flow.request):
             raise Refused(NO_KEY)
 
     def _keys(self) -> tuple[Key, ...] | None:
@@ -204,7 +213,7 @@ class CodexGate:
     # -- the whole request
 
     @guarded
-    def request(self, flow: http.HTTPFlow) -> None:
+    async def request(self, flow: http.HTTPFlow) -> None:
         if engine.body_was_too_large(flow) and flow.live and not flow.response:
             # In every mode: the body is gone, and without it the request would be another one.
             raise Refused(OpenAIError(413, f"the request body is over {ctx.options.body_size_limit} (option body_size_limit)"))
@@ -217,24 +226,24 @@ class CodexGate:
         # What is said on a WebSocket is not counted here. Whoever has limits is told to use POST, and is counted there.
         if is_upgrade(flow.request) and (not is_relayed(flow.request) or (key and key.is_limited)):
             raise Refused(WEBSOCKET_REFUSED)
-        if guest and key:
-            self._check_minute(flow, guest, key)
+        if guest and key and not probes.is_probe(flow):
+            await self._check_limits(flow, guest, key)
             self._check_model(flow, key)
 
-    def _check_minute(self, flow: http.HTTPFlow, guest: Guest, key: Key) -> None:
-        limits = key.requests_per_minute, key.tokens_per_minute
-        if limits == (None, None):
+    async def _check_limits(self, flow: http.HTTPFlow, guest: Guest, key: Key) -> None:
+        if key.limits.are_none:
             return
-        if key.digest not in self.allowances:
-            known = {each.digest for each in self._keys() or ()}
-            self.allowances = {digest: kept for digest, kept in self.allowances.items() if digest in known}
-        allowance = self.allowances.setdefault(key.digest, Allowance())
-        expected = expected_tokens(len(flow.request.raw_content or b""))
-        over = allowance.ask(flow, expected, limits, self.clock())
-        for gauge in allowance.gauges(limits, self.clock()):
+        if key.digest not in self.counted:
+            self.counted = frozenset(each.digest for each in self._keys() or ())
+            self.counter.keep(self.counted)
+        wanted = Wanted(expected_tokens(len(flow.request.raw_content or b"")), takes_a_slot(flow.request))
+        asked = await self.counter.ask(key.digest, flow, wanted, key.limits)
+        for gauge in asked.gauges:
             guest.limits |= gauge.headers()
-        if over:
-            raise Refused(over_the_limit(over))
+        if asked.alone:
+            guest.limits[COUNTED] = "this proxy only"
+        if asked.over:
+            raise Refused(over_the_limit(asked.over))
 
     def _check_model(self, flow: http.HTTPFlow, key: Key) -> None:
         """Whatever has a body must name a model: a body that cannot be read here could be read elsewhere."""
@@ -250,11 +259,32 @@ class CodexGate:
                 OpenAIError(404, f"{named} does not exist or you do not have access to it.", code="model_not_found", param="model")
             )
 
-    def over(self, flow: http.HTTPFlow, tokens: int | None) -> None:
+    # -- what comes after it, on a WebSocket
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """It may be open for hours, and each message of its client is a request: for a key that is still there."""
+        guest = self.guests.get(flow)
+        if guest is None or not flow.websocket or not flow.websocket.messages[-1].from_client:
+            return
+        keys = self._keys()
+        if keys is None:
+            return
+        key = find(keys, [guest.key.digest] if guest.key else [])
+        if key is None or key.is_limited:
+            flow.websocket.messages[-1].drop()
+            for handler in list(ctx.master.addons.get("proxyserver").connections.values()):
+                if handler.client is flow.client_conn:
+                    engine.hang_up(handler, flow.server_conn)  # which closes the client's side in good form
+
+    async def over(self, flow: http.HTTPFlow, tokens: int | None) -> None:
         """A request of a key is over, and has used so many tokens; None if nobody can say."""
         guest = self.guests.get(flow)
-        if guest and guest.key and (allowance := self.allowances.get(guest.key.digest)):
-            allowance.settle(flow, tokens, self.clock())
+        if guest and guest.key and not guest.key.limits.are_none:
+            await self.counter.settle(guest.key.digest, flow, tokens)
+
+
+def needs_no_key(request: http.Request) -> bool:
+    return (request.method, probes.bare(request.path)) in WITHOUT_A_KEY
 
 
 def listen_hosts() -> list[str]:
@@ -281,7 +311,7 @@ def over_the_limit(over: Over) -> OpenAIError:
     """In OpenAI's words, for clients that read the seconds out of them."""
     of, limit, left = over.gauge.of, over.gauge.limit, over.gauge.left
     seconds = max(1, math.ceil(over.again_in))
-    short = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}[of]
+    short = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)", "parallel": "requests at a time"}[of]
     return OpenAIError(
         429,
         f"Rate limit reached for this key on {short}: Limit {limit}, Used {limit - left}, Requested {over.asked}. "

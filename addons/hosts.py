@@ -8,6 +8,7 @@ which sends none. By DNS rebinding a page makes its own name lead here, and is o
 import ipaddress
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -79,10 +80,13 @@ def validate_origins(raw: Any) -> frozenset[str]:
 
 
 def comes_from_a_page(headers: Mapping[str, str]) -> bool:
-    """A page's request that has no `Origin`, for a picture or a script: newer browsers say so all the same. Following a link does
-    not count, nobody but the user sees what comes of it.
-    """
-    return headers.get("sec-fetch-site", "") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate"
+    """A page's request that has no `Origin`, for a picture, a script or a frame: newer browsers say so all the same."""
+    return headers.get("sec-fetch-site", "") in ("cross-site", "same-site")
+
+
+def follows_a_link(headers: Mapping[str, str]) -> bool:
+    """Or looks like it: a page can go wherever a link leads by itself, and in a frame that nobody sees."""
+    return headers.get("sec-fetch-mode") == "navigate"
 
 
 def is_loopback(listen_host: str) -> bool:
@@ -136,4 +140,8 @@ def is_preflight(method: str, headers: Mapping[str, str]) -> bool:
 
 def names_of(hosts: Sequence[str]) -> frozenset[str]:
     """The plain spelling of those that lead to one address."""
-    return frozenset(plain(host) for host in hosts if host not in EVERYWHERE)
+    return frozenset(_plain_of_own(host) for host in hosts if host not in EVERYWHERE)
+
+
+# Asked of the address that each connection came in at, and a machine has few of them.
+_plain_of_own = lru_cache(maxsize=256)(plain)

@@ -2,7 +2,6 @@
 
 import difflib
 import logging
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +9,16 @@ from typing import Any, cast
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
-from ruamel.yaml import YAML, MappingNode, SequenceNode, YAMLError
+from ruamel.yaml import YAML, MappingNode, SequenceNode
 
+from addons import bounded_yaml
+from addons.at_rest import EMPTY_REST, Stamp, read_at_rest, stamp_of
+from addons.bounded_yaml import BadYaml
 from addons.hosts import validate_origins
 from addons.keys import BadKeys, Key, validate_keys
 from addons.pool import DEFAULT_RULES, Rules
 from addons.pool.strategies import MAX_WEIGHT, STRATEGIES, Member, Strategy
+from addons.traffic.patterns import BadPattern, validate_patterns
 from addons.wire.aliases import NO_ALIASES, Aliases, validate_aliases
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,8 @@ DEFAULT_FILE = "mitm_config/policy.yaml"
 ROOT = Path(__file__).resolve().parent.parent
 # A policy is written by hand; one of this size is some other file.
 MAX_SIZE = 1 << 20
+# Seconds. The longest answer takes half an hour (`codex_total_timeout`), and who stops a proxy wants it to stop.
+MAX_GRACE = 3600
 
 
 class BadPolicy(ValueError):
@@ -36,6 +41,10 @@ class BadPolicy(ValueError):
         self.where = where if entry is None else (*where, entry)
 
 
+class BeingWritten(BadPolicy):
+    """Nobody can say what it will say."""
+
+
 @dataclass(frozen=True)
 class AccountRules:
     """In which order the accounts are used, where there are several."""
@@ -46,6 +55,13 @@ class AccountRules:
 
 
 @dataclass(frozen=True)
+class ShutdownRules:
+    # Less than the 30 s after which Kubernetes kills, and the 90 s of systemd. Docker's 10 s are not enough for most answers.
+    grace: float = 25.0
+    """Seconds that requests have to come to their end when the proxy is asked to end."""
+
+
+@dataclass(frozen=True)
 class Policy:
     aliases: Aliases = NO_ALIASES
     show_reasoning: bool = True
@@ -53,21 +69,17 @@ class Policy:
     keys: tuple[Key, ...] | None = None
     """None: the file does not speak of keys. Empty: it does, and there is none."""
     origins: frozenset[str] = frozenset()
-
-
-# What the YAML reader raises besides its own errors, of tags whose values are not what they say, and of very deep nesting.
-NOT_YAML = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RecursionError)
+    redact_patterns: tuple[str, ...] = ()
+    """Regular expressions for what is not recorded, beyond what looks like a secret."""
+    shutdown: ShutdownRules = ShutdownRules()
 
 
 def parse(text: str) -> Policy:
     """Raises BadPolicy."""
     try:
-        document = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        raise BadPolicy(f"line {mark.line + 1}: {getattr(e, 'problem', e)}" if mark else str(e)) from e
-    except NOT_YAML as e:
-        raise BadPolicy(f"it cannot be read as YAML ({type(e).__name__})") from e
+        document = bounded_yaml.read(text)
+    except BadYaml as e:
+        raise BadPolicy(str(e)) from e
     try:
         rules = _known(document, _SECTIONS)
         return Policy(**{key: _SECTIONS[key](value) for key, value in rules.items()})
@@ -141,6 +153,21 @@ def _origins(value: Any) -> frozenset[str]:
         raise BadPolicy(str(e), "origins") from e
 
 
+def _redact_patterns(value: Any) -> tuple[str, ...]:
+    try:
+        return validate_patterns(value)
+    except BadPattern as e:
+        raise BadPolicy(str(e), "redact_patterns", *([] if e.number is None else [e.number])) from e
+
+
+def _shutdown(value: Any) -> ShutdownRules:
+    told = _known(value, {"grace"}, "shutdown")
+    grace = told.get("grace", ShutdownRules.grace)
+    if type(grace) not in (int, float) or not 0 <= grace <= MAX_GRACE:
+        raise BadPolicy(f"{_shown(grace)} is not a number of seconds from 0 to {MAX_GRACE}", "shutdown", "grace")
+    return ShutdownRules(grace)
+
+
 def _known(value: Any, keys: Collection[str], *where: str) -> dict[str, Any]:
     """A mapping with nothing in it that nobody knows: a word that is misspelt must not be a rule that is missing."""
     told = {} if value is None else value
@@ -165,15 +192,19 @@ _SECTIONS: dict[str, Callable[[Any], Any]] = {
     "accounts": _accounts,
     "keys": _keys,
     "origins": _origins,
+    "redact_patterns": _redact_patterns,
+    "shutdown": _shutdown,
 }
 
 
 class CodexPolicy:
-    """`current()` is asked once per request: one `stat`, and a read when the file has changed."""
+    """`current()` is asked once per request: one `stat`, and a read when the file has changed. That waits, with
+    all that goes on, until nobody is writing it: for the blink of an eye, and only where a change is as young as that.
+    """
 
     def __init__(self) -> None:
         self.path = Path()
-        self.stamp: tuple[int, int] | None = None
+        self.stamp: Stamp | None = None
         self.policy = Policy()
 
     def load(self, loader: Loader) -> None:
@@ -181,31 +212,37 @@ class CodexPolicy:
             "codex_policy",
             str,
             DEFAULT_FILE,
-            "File with the rules of this deployment (model aliases, the order of accounts, keys and origins of clients). A "
-            "relative path is taken from codex-mitm's own folder.",
+            "File with the rules of this deployment (model aliases, the order of accounts, keys and origins of clients, what is "
+            "not recorded, the time it has to end in). A relative path is taken from codex-mitm's own folder.",
         )
 
     def configure(self, updated: set[str]) -> None:
         if "codex_policy" in updated:
             self.path, self.stamp = ROOT / Path(ctx.options.codex_policy).expanduser(), None
             try:
-                self._read()
+                self._read(empty_rest=0.0)  # there is nothing to go on with
             except (OSError, BadPolicy) as e:
                 raise exceptions.OptionsError(f"codex_policy: {self.path}: {e}") from e
 
     def current(self) -> Policy:
-        if self._stamp() != self.stamp:
+        if stamp_of(self.path) != self.stamp:
             try:
                 self._read()
                 logger.info("rules read from %s", self.path)
+            except BeingWritten:
+                pass  # whoever comes next looks again
             except (OSError, BadPolicy) as e:
                 logger.error("%s is not used, the rules before it stay: %s", self.path, e)
         return self.policy
 
-    def _read(self) -> None:
-        self.stamp = self._stamp()  # before reading, and kept if it is refused: said once, not per request
-        with self.path.open("rb") as file:
-            content = file.read(MAX_SIZE + 1)
+    def _read(self, empty_rest: float = EMPTY_REST) -> None:
+        """Raises OSError, BadPolicy."""
+        self.stamp = stamp_of(self.path)  # kept if it is refused: said once, not per request
+        found = read_at_rest(self.path, MAX_SIZE + 1, empty_rest)
+        if found is None:
+            self.stamp = None
+            raise BeingWritten("it changes all the time")
+        self.stamp, content = found
         if len(content) > MAX_SIZE:
             raise BadPolicy(f"it has more than {MAX_SIZE >> 20} MiB")
         try:
@@ -213,10 +250,3 @@ class CodexPolicy:
         except UnicodeDecodeError as e:
             raise BadPolicy(f"line {content.count(b'\n', 0, e.start) + 1}: it is not UTF-8") from e
         self.policy = parse(text)
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self.path)
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size

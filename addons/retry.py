@@ -96,7 +96,7 @@ class CodexRetry:
     @guarded
     async def response(self, flow: http.HTTPFlow) -> None:
         try:
-            ours = OURS in flow.metadata or not engine.was_sent(flow)
+            ours = OURS in flow.metadata or not engine.was_sent(flow) or engine.was_ended(flow)
             if UPSTREAM in flow.metadata and flow.response and flow.live and not ours:
                 await self._judge(flow, flow.response)
         finally:

@@ -21,16 +21,24 @@ PURE = [
     "addons/keys.py",
     "addons/hosts.py",
     "addons/asked_model.py",
+    "addons/bounded_yaml.py",
     "addons/patience.py",
     "addons/pool/",
     "addons/kept.py",
+    "addons/shared/facts.py",
     "addons/slots.py",
+    "addons/telemetry/attributes.py",
+    "addons/telemetry/labels.py",
+    "addons/telemetry/lines.py",
     "addons/traffic/exchange.py",
     "addons/traffic/headers.py",
     "addons/traffic/passing.py",
+    "addons/traffic/patterns.py",
+    "addons/traffic/readings.py",
     "addons/traffic/remedies.py",
     "addons/traffic/secrets.py",
     "addons/traffic/stories.py",
+    "addons/traffic/strangers.py",
     "addons/traffic/tee.py",
     "addons/traffic/untranslated.py",
     "addons/traffic/vocabulary.py",
@@ -54,7 +62,14 @@ MACHINE = {
 }
 
 # Who among the addons may know `auth`: whoever handles accounts, and the entry that puts the parts together.
-MAY_SEE_AUTH = {"addons/accounts.py", "addons/roster.py", "addons/inject.py", "addons/sign_in.py", "addons/codex_auth.py"}
+MAY_SEE_AUTH = {
+    "addons/accounts.py",
+    "addons/roster.py",
+    "addons/inject.py",
+    "addons/sign_in.py",
+    "addons/shared/line.py",  # one connection for the accounts and for all else that proxies share
+    "addons/codex_auth.py",
+}
 
 
 def name_of(file: Path) -> str:

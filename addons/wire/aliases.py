@@ -7,6 +7,7 @@ A target is a model, also with its effort behind it, or one of the list's own: `
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -83,7 +84,8 @@ def _problem(name: Any, target: Any) -> AliasProblem | None:
         return AliasProblem("bad_target", name, f"{target} is none of {', '.join(SPECIAL)}")
     if _is_pattern(name):
         try:
-            re.compile(name[1:-1])
-        except re.error as e:
+            with warnings.catch_warnings(action="ignore"):  # of what a later Python will read in another way
+                re.compile(name[1:-1])
+        except (re.error, OverflowError, RecursionError) as e:
             return AliasProblem("bad_pattern", name, f"is no regular expression: {e}")
     return None

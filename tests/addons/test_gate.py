@@ -28,8 +28,9 @@ GOOD = {"label": "laptop", "hash": HASH}
 
 
 def test_a_key_with_everything() -> None:
-    (key,) = validate_keys([GOOD | {"requests_per_minute": 60, "tokens_per_minute": 1000, "models": ["gpt-5", "/gpt-4.*/"]}])
-    assert (key.label, key.digest.hex(), key.requests_per_minute, key.tokens_per_minute) == ("laptop", "ab" * 32, 60, 1000)
+    limits = {"requests_per_minute": 60, "tokens_per_minute": 1000, "parallel": 4}
+    (key,) = validate_keys([GOOD | limits | {"models": ["gpt-5", "/gpt-4.*/"]}])
+    assert (key.label, key.digest.hex(), *key.limits) == ("laptop", "ab" * 32, 60, 1000, 4)
     assert [key.may_ask_for(name) for name in ("gpt-5", "gpt-4o", "gpt-5-pro", "")] == [True, True, False, False]
     assert validate_keys([GOOD])[0].may_ask_for("anything")
 
@@ -48,6 +49,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "a limit of nothing": (f'keys: [{{label: a, hash: "{HASH}", tokens_per_minute: 0}}]', "tokens_per_minute: it must be a whole"),
     "a limit that is true": (f'keys: [{{label: a, hash: "{HASH}", requests_per_minute: true}}]', "requests_per_minute: it must"),
+    "no slot at all": (f'keys: [{{label: a, hash: "{HASH}", parallel: 0}}]', "parallel: it must be a whole"),
     "no models": (f'keys: [{{label: a, hash: "{HASH}", models: []}}]', "models: it must be a list"),
     "a number for a model": (f'keys: [{{label: a, hash: "{HASH}", models: [4.1]}}]', "models: a name must be a string"),
     "a pattern that is none": (f'keys: [{{label: a, hash: "{HASH}", models: ["/(/"]}}]', "models: /(/: is no regular expression"),
@@ -201,7 +203,7 @@ async def test_a_request_whose_head_was_passed_over_is_refused(tmp_path: Path) -
             flow.client_conn.sockname = ("127.0.0.1", 9090)
             if seen:
                 gate.requestheaders(flow)
-            gate.request(flow)
+            await gate.request(flow)
             assert (flow.response and flow.response.status_code) == status
 
 

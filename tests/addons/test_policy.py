@@ -20,7 +20,7 @@ WRONG = {
     "not YAML": ("aliases: {", "line 1"),
     "a list": ("- a", "must be a mapping"),
     "a key that nobody knows": ("alias: {}", "alias is not known, did you mean aliases?"),
-    "another": ("zzz: 1", "zzz is not known: only accounts, aliases, keys, origins, show_reasoning"),
+    "another": ("zzz: 1", "zzz is not known: only accounts, aliases, keys, origins, redact_patterns, show_reasoning, shutdown"),
     "a strategy that is none": ("accounts: {strategy: best}", "accounts: strategy: best is not one of round-robin, fill-first"),
     "a weight of nothing": ("accounts: {order: {a: {weight: 0}}}", "accounts: order: a: weight: 0 is not a whole number from 1"),
     "a misspelt rule": (
@@ -33,6 +33,18 @@ WRONG = {
     "a number for a name": ("aliases: {4.1: x}", "aliases: 4.1"),
     "no model": ("aliases: {a: ''}", "aliases: a"),
     "a pattern that is none": ("aliases: {/(/: x}", "aliases: /(/"),
+    "a grace time that is a word": ("shutdown: {grace: soon}", "shutdown: grace: soon is not a number of seconds from 0"),
+    "a grace time without end": ("shutdown: {grace: 99999}", "shutdown: grace: 99999 is not a number"),
+    "a switch for a grace time": ("shutdown: {grace: true}", "shutdown: grace: True is not a number"),
+    "one pattern to redact": ("redact_patterns: ACME", "redact_patterns: it must be a list"),
+    "one that is a number": ("redact_patterns: [ACME, 12]", "line 1: redact_patterns: number 2: it must be a text"),
+    "one that does not compile": (
+        "redact_patterns:\n  - ok\n  - a(",
+        "line 3: redact_patterns: number 2: a( is not a regular expression (missing )",
+    ),
+    "one that matches nothing at all": ("redact_patterns: ['x*']", "number 1: x* matches the empty string"),
+    "one that is a book": (f"redact_patterns: [{'a' * 2001}]", "number 1: it has 2001 characters, more than 2000"),
+    "too many of them": (f"redact_patterns: [{'a, ' * 51}]", "redact_patterns: it has 51 entries, more than 50"),
     "a choice that is none": ("aliases: {a: '@largest'}", "@largest"),
 }
 

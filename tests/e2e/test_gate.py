@@ -1,4 +1,4 @@
-"""Who gets in: the real proxy, with keys and without, asked in every way in which HTTP lets one ask."""
+"""Who gets in: the real proxy, with keys and without; its hosts and pages, the limits of a key, keys that come and go."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ import pytest
 from auth.keys import make
 from tests.e2e.client import ask, error, events, post, said
 from tests.e2e.conftest import options_for, write_account
+from tests.e2e.keyed import BODY, FRUGAL, LAPTOP, LENGTH, NARROW, PAGE, SLOW, UPGRADE, Policy, bearer, exchange, read_answer
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.websocket import BETA
@@ -27,25 +28,6 @@ from tests.wsclient import UpgradeRefused, websocket
 
 INSIDE = Path(__file__).with_name("inside.py")
 CLI = {"originator": "codex_exec", "openai-beta": BETA}
-
-LAPTOP, PHONE, SLOW, FRUGAL, NARROW = (make(label) for label in ("laptop", "phone", "slow", "frugal", "narrow"))
-LIMITS: dict[str, dict[str, Any]] = {
-    "slow": {"requests_per_minute": 3},
-    "frugal": {"tokens_per_minute": 1000},
-    "narrow": {"models": ["gpt-4.1-nano", "/gpt-5.*/"]},
-}
-PAGE = "https://chat.example.com"
-
-
-@dataclass
-class Policy:
-    file: Path
-
-    def write(self, *labels: str, **more: Any) -> None:
-        """JSON is YAML."""
-        known = {new.label: new.entry | LIMITS.get(new.label, {}) for new in (LAPTOP, PHONE, SLOW, FRUGAL, NARROW)}
-        rules: dict[str, Any] = {"aliases": {"gpt-4.1-nano": "@smallest"}, "origins": [PAGE]}
-        self.file.write_text(json.dumps(rules | ({"keys": [known[label] for label in labels]} if labels else {}) | more, indent=1))
 
 
 @pytest.fixture(scope="module")
@@ -70,32 +52,6 @@ def everybody(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("policy").write("laptop", "phone", "slow", "frugal", "narrow")
 
 
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
-
-
-def exchange(port: int, request: bytes, answers: int = 1) -> list[httpx.Response]:
-    """The answers to these bytes, on one connection, until it is closed or there are so many."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(request)
-        has_body = not request.startswith(b"HEAD ")
-        return [answer for answer in (read_answer(connection, has_body) for _ in range(answers)) if answer]
-
-
-def read_answer(connection: socket.socket, has_body: bool = True) -> httpx.Response | None:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        if not (more := connection.recv(1)):
-            return None
-        data += more
-    first, *lines = data.decode().split("\r\n")[:-2]
-    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-    size, body = int(dict(headers).get("content-length", 0)) if has_body else 0, b""
-    while len(body) < size and (more := connection.recv(size - len(body))):
-        body += more
-    return httpx.Response(int(first.split()[1]), headers=headers, content=body)
-
-
 def wait_until(done: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
     deadline = time.monotonic() + timeout
     while not done():
@@ -103,98 +59,7 @@ def wait_until(done: Callable[[], bool], what: str, timeout: float = 20.0) -> No
         time.sleep(0.05)
 
 
-# --- keys: in every way -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["authorization", "x-api-key", "api-key"])
-def test_a_key_gets_in_wherever_clients_put_it(name: str, proxy: RunningProxy) -> None:
-    for value in (LAPTOP.key, PHONE.key):
-        headers = {"authorization": ""} | {name: f"Bearer {value}" if name == "authorization" else value}
-        assert said(post(proxy.url, headers=headers)) == "You said: hello there"
-
-
-def test_one_good_key_among_other_credentials_is_enough(proxy: RunningProxy) -> None:
-    """A proxy in front may have put its own there."""
-    assert said(post(proxy.url, headers={"authorization": "Basic YTpi", "x-api-key": LAPTOP.key})) == "You said: hello there"
-
-
-BODY = json.dumps(ask()).encode()
-LENGTH = f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n".encode()
-CHUNKED = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
-UPGRADE = (
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n"
-)
-
-# What is sent before and behind the line with the key.
-WAYS: dict[str, tuple[bytes, bytes]] = {
-    "responses": (b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\n" + LENGTH, BODY),
-    "chat": (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n" + LENGTH, BODY),
-    "models": (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "one model": (b"GET /v1/models/gpt-5 HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "what is left of the plan": (b"GET /codex/usage HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "the calls": (b"GET /codex/calls HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "a sign-in": (b"POST /codex/sign-in HTTP/1.1\r\nHost: localhost\r\nx-codex-page: 1\r\n" + LENGTH, BODY),
-    "the CLI's usage": (b"GET /backend-api/wham/usage HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "a WebSocket": (b"GET /v1/responses HTTP/1.1\r\nHost: localhost\r\noriginator: codex_exec\r\n" + UPGRADE, b""),
-    "absolute form": (b"GET http://localhost/v1/models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "HTTP/1.0": (b"GET /v1/models HTTP/1.0\r\n", b""),
-    "dots": (b"GET /x/../v1/models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "from the root upwards": (b"GET /../v1/models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "double slashes": (b"GET //v1//models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "the page twice": (b"GET // HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "another case": (b"GET /V1/Models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "percent signs": (b"GET /%76%31/models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "a query": (b"GET /v1/models?api_key=x HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "HEAD": (b"HEAD /v1/models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "OPTIONS": (b"OPTIONS /v1/responses HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "OPTIONS of everything": (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "POST to the page": (b"POST / HTTP/1.1\r\nHost: localhost\r\n" + LENGTH, BODY),
-    "a method that nobody knows": (b"FETCH /v1/models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "a method in another case": (b"get /v1/models HTTP/1.1\r\nHost: localhost\r\n", b""),
-    "chunks": (b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED, b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)),
-}
-REVOKED = make("revoked")
-CREDENTIALS: dict[str, bytes] = {
-    "none": b"",
-    "an empty one": b"Authorization: Bearer \r\n",
-    "a wrong one": b"Authorization: Bearer cmx-CANARY\r\n",
-    "one that was taken back": f"Authorization: Bearer {REVOKED.key}\r\n".encode(),
-    "a hash": f"x-api-key: {LAPTOP.entry['hash']}\r\n".encode(),
-    "two in one": f"x-api-key: {LAPTOP.key}\r\nx-api-key: {PHONE.key}\r\n".encode(),
-    "a cut one": f"x-api-key: {LAPTOP.key[:-1]}\r\n".encode(),
-}
-
-
-def test_no_way_leads_in_without_a_key(policy: Policy, proxy: RunningProxy, control: Control) -> None:
-    policy.write("laptop", keys=[LAPTOP.entry, PHONE.entry, REVOKED.entry])
-    assert said(post(proxy.url, headers=bearer(REVOKED.key))) == "You said: hello there"
-    policy.write("laptop", "phone")
-    before, answers = len(control.seen()), []
-    for way, (head, body) in WAYS.items():
-        for which, credential in CREDENTIALS.items():
-            found = exchange(proxy.port, head + credential + b"\r\n" + (b"" if way == "HEAD" else body))
-            assert [answer.status_code for answer in found] == [401], (way, which)
-            answers.append((way, found[0]))
-    for way, answer in answers:
-        assert set(answer.headers) == {"content-type", "content-length", "x-request-id", "www-authenticate"}, way
-        if way != "HEAD":
-            assert error(answer) == {
-                "message": "Incorrect API key provided. This proxy has keys of its own: ask whoever runs it",
-                "type": "invalid_request_error",
-                "param": None,
-                "code": "invalid_api_key",
-            }
-    assert len(control.seen()) == before, "nobody upstream has heard of any of it"
-    assert "CANARY" not in proxy.log() and LAPTOP.key[:-1] not in proxy.log()
-
-
-def test_each_way_is_one_with_a_key(openai: FakeOpenAI, proxy: RunningProxy, control: Control) -> None:
-    """Or the test above would show nothing. Upstream hears its own name, whatever the client called the proxy."""
-    for way, (head, body) in WAYS.items():
-        request = head.replace(b"localhost", b"oauth-proxy") + f"x-api-key: {LAPTOP.key}\r\n\r\n".encode()
-        found = exchange(proxy.port, request + (b"" if way == "HEAD" else body))
-        assert [answer.status_code for answer in found] not in ([], [401], [421]), way
-    assert {seen.header("host") for seen in control.seen("backend")} == {urlsplit(openai.backend_url).netloc}
+# --- keys (in every way: test_ways_in.py) -----------------------------------------------------------------------------
 
 
 def test_the_platform_hears_its_own_name_too(openai: FakeOpenAI, proxy: RunningProxy, control: Control, account: Path) -> None:
@@ -234,34 +99,6 @@ def test_and_hears_it_in_tls_from_a_client_that_speaks_tls(tmp_path: Path) -> No
 def test_the_page_is_for_everybody_and_nothing_else(proxy: RunningProxy) -> None:
     """It holds nothing, and asks for the key itself."""
     assert httpx.get(f"{proxy.origin}/", trust_env=False).status_code != 401
-
-
-def test_each_request_on_a_connection_is_looked_at(proxy: RunningProxy) -> None:
-    """Pipelined, so that the second is there before the first is answered."""
-    head, _ = WAYS["models"]
-    good, bad = head + f"x-api-key: {LAPTOP.key}\r\n\r\n".encode(), head + b"\r\n"
-    for requests, statuses in (([good, bad, good], [200, 401, 200]), ([bad, good], [401, 200])):
-        assert [answer.status_code for answer in exchange(proxy.port, b"".join(requests), len(requests))] == statuses
-
-
-def test_a_head_is_answered_without_a_body_so_that_the_next_answer_is_read_right(proxy: RunningProxy) -> None:
-    head, _ = WAYS["HEAD"]
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as connection:
-        connection.sendall(head + b"\r\n" + head.replace(b"HEAD", b"GET") + f"x-api-key: {LAPTOP.key}\r\n\r\n".encode())
-        data = b""
-        while data.count(b"HTTP/1.1 ") < 2 or b"\r\n\r\n{" not in data:
-            data += connection.recv(65536)
-    assert re.match(rb"HTTP/1\.1 401 [^\0]*?\r\n\r\nHTTP/1\.1 200 ", data), data[:500]
-
-
-def test_a_body_that_comes_slowly_is_refused_like_any_other(proxy: RunningProxy, control: Control) -> None:
-    head, body = WAYS["responses"]
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as connection:
-        for piece in (head + b"\r\n", *(body[at : at + 40] for at in range(0, len(body), 40))):
-            connection.sendall(piece)
-            time.sleep(0.01)
-        answer = read_answer(connection)
-    assert answer and answer.status_code == 401 and control.seen("backend") == []
 
 
 def test_a_stranger_cannot_fill_the_memory(proxy: RunningProxy) -> None:
@@ -374,11 +211,21 @@ def test_pages_that_nobody_has_allowed_get_nowhere(method: str, origin: str, pro
     assert control.seen("backend") == []
 
 
-def test_nor_do_their_pictures_and_scripts(proxy: RunningProxy) -> None:
-    asked = bearer(LAPTOP.key) | {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
-    assert httpx.get(f"{proxy.url}/models", headers=asked, trust_env=False).status_code == 403
-    followed = asked | {"sec-fetch-mode": "navigate"}
-    assert httpx.get(f"{proxy.url}/models", headers=followed, trust_env=False).status_code == 200
+@pytest.mark.parametrize(
+    ("site", "mode", "path", "status"),
+    [
+        ("cross-site", "no-cors", "/v1/models", 403),
+        ("cross-site", "navigate", "/v1/models", 403),
+        ("same-site", "navigate", "/codex/usage", 403),
+        ("cross-site", "no-cors", "/", 403),
+        ("cross-site", "navigate", "/", 200),
+        ("none", "navigate", "/v1/models", 200),
+    ],
+    ids=["a picture", "a frame", "a link", "a picture of the page", "a link to the page", "an address that was typed"],
+)
+def test_nor_do_their_pictures_and_links(site: str, mode: str, path: str, status: int, proxy: RunningProxy) -> None:
+    asked = bearer(LAPTOP.key) | {"sec-fetch-site": site, "sec-fetch-mode": mode}
+    assert httpx.get(f"{proxy.origin}{path}", headers=asked, trust_env=False).status_code == status
 
 
 def test_a_listed_page_is_asked_for_and_may_read(proxy: RunningProxy, control: Control) -> None:
@@ -431,6 +278,16 @@ def test_requests_per_minute(proxy: RunningProxy, control: Control) -> None:
     assert len(control.seen("backend", "responses")) == 3
     other = post(proxy.url, headers=bearer(LAPTOP.key))
     assert said(other) == "You said: hello there" and "x-ratelimit-limit-requests" not in other.headers
+
+
+def test_requests_at_the_same_time_are_counted_one_by_one(policy: Policy, proxy: RunningProxy) -> None:
+    key = make("crowd")
+    policy.write(keys=[key.entry | {"requests_per_minute": 20}])
+    request = f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nx-api-key: {key.key}\r\n\r\n".encode()
+    with ThreadPoolExecutor(30) as threads:
+        asked = [threads.submit(exchange, proxy.port, request) for _ in range(60)]
+    statuses = [answer.status_code for each in asked for answer in each.result()]
+    assert (statuses.count(200), statuses.count(429)) == (20, 40)
 
 
 @pytest.mark.parametrize("headers", [{}, CLI], ids=["translated", "untranslated"])
@@ -502,6 +359,8 @@ LOST: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("lose", LOST.values(), ids=LOST)
 def test_when_the_last_key_goes_nobody_gets_in(lose: Callable[[Path], object], policy: Policy, proxy: RunningProxy) -> None:
     lose(policy.file)
+    if not policy.file.stat().st_size:  # for a second somebody could be writing it
+        wait_until(lambda: post(proxy.url, headers=bearer(LAPTOP.key)).status_code == 401, "the file is believed")
     for headers in (bearer(LAPTOP.key), {"authorization": ""}):
         assert post(proxy.url, headers=headers).status_code == 401
     proxy.wait_for_log("there is no key, so nobody is let in")

@@ -5,7 +5,6 @@ Screenshots are left in the folder of each test (`pytest --basetemp=DIR` names i
 
 import base64
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,17 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.e2e.chromium import chromium
 from tests.e2e.client import ask, post
 from tests.e2e.conftest import options_for, write_account
 from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
-from tests.needs import missing
 from tests.proxy import RunningProxy, running_proxy
 
 pytestmark = pytest.mark.slow
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 KEY = "cmx-of-the-test-0123456789"
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --no-proxy-server --window-size=1100,1400"
-).split()
 PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
 
 # What a model, a client and an account may be called is not in our hands.
@@ -90,22 +85,8 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    programs = shutil.which("chromium"), shutil.which("chromedriver")
-    if None in programs:
-        missing("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(programs[0])
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "*")  # selenium would ask the environment's proxy for the driver on loopback
-        # With its path given, selenium looks for no driver and fetches none.
-        chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=str(programs[1])))
-        try:
-            yield chrome
-        finally:
-            chrome.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture
