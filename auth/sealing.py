@@ -34,6 +34,9 @@ KEY_SIZE, ID_SIZE = 32, 4
 NONCE_SIZE = 12
 MAX_FILE_SIZE = 1 << 14
 
+# Of a file that is ours. One of root's can come to us only by its group: so Kubernetes mounts a Secret for who is not root.
+_FOR_OTHERS = stat.S_IRGRP | stat.S_IROTH
+
 
 class BadSeal(ValueError):
     """Why a value does not open. The caller knows whose it is and says so."""
@@ -89,12 +92,12 @@ def read_key_file(path: Path) -> Seal:
     """Raises BadSetting."""
     try:
         raw = durable.read_bounded(path, MAX_FILE_SIZE)
-        mode = stat.S_IMODE(os.stat(path).st_mode)
+        status = os.stat(path)
     except FileNotFoundError as error:
         raise BadSetting(SETTING, f"{path} does not exist ({NEW_KEY})") from error
     except OSError as error:
         raise BadSetting(SETTING, f"{path}: {(error.strerror or type(error).__name__).lower()}") from error
-    if mode & 0o044 and sys.platform != "win32":
+    if sys.platform != "win32" and status.st_mode & (_FOR_OTHERS if status.st_uid == os.geteuid() else stat.S_IROTH):
         logger.warning("%s can be read by others, and with it the accounts in Redis: chmod 600 it", path)
     lines = [line.strip() for line in raw.splitlines()]
     keys = [_key_of(line, path) for line in lines if line and not line.startswith(b"#")]

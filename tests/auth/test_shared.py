@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from auth.errors import BadSetting, RedisAway, SaveFailed
 from auth.sealing import BadSeal, new_key_file, read_key_file
 from auth.shared import Shared
 from tests.auth.minting import ROOT
+from tests.needs import need_root
 from tests.redisserver import RedisServer, redis_server
 
 SECRET = b"rt_SENTINEL"
@@ -110,6 +112,18 @@ def test_a_key_that_others_can_read_is_warned_of(tmp_path: Path, caplog: pytest.
     with caplog.at_level(logging.WARNING):
         read_key_file(path)
     assert "can be read by others" in caplog.text
+
+
+@pytest.mark.parametrize(("mode", "warns"), [(0o440, False), (0o444, True)])
+def test_a_key_of_somebody_else_comes_by_its_group(
+    mode: int, warns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    need_root()
+    path = key_file(tmp_path, OLD)
+    path.chmod(mode)
+    os.chown(path, os.geteuid() + 1, -1)
+    read_key_file(path)
+    assert ("can be read by others" in caplog.text) is warns
 
 
 # -- the settings

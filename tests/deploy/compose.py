@@ -1,4 +1,4 @@
-"""docker-compose.yml as Compose itself understands it."""
+"""docker-compose.yml, or another such file, as Compose itself understands it."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from tests.deploy import debian
 from tests.proxy import ROOT
 
 # Its variables, which a test must not get from whoever runs it.
-OURS = ("PROXY_", "NANOBOT_", "LEARN_", "COMPOSE_")
+OURS = ("PROXY_", "NANOBOT_", "LEARN_", "COMPOSE_", "REDIS_")
 
 
-def services(*profiles: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+def services(*profiles: str, env: Mapping[str, str] | None = None, file: str = "docker-compose.yml") -> dict[str, Any]:
     """Those that `up` with these profiles starts."""
     flags = [word for profile in profiles for word in ("--profile", profile)]
-    command = [*_program(), "--env-file", os.devnull, *flags, "config", "--format", "json"]
+    command = [*_program(), "--file", file, "--env-file", os.devnull, *flags, "config", "--format", "json"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     ran = subprocess.run(command, cwd=ROOT, env=clean | dict(env or {}), capture_output=True, text=True, check=False)
     assert ran.returncode == 0 and not ran.stderr, ran.stderr
