@@ -11,6 +11,7 @@ if _ROOT not in sys.path:
 
 from addons import engine
 from addons.accounts import CodexAccounts
+from addons.call_log import CodexCallLog
 from addons.catalog import CodexCatalog
 from addons.cli_discovery import CodexDiscovery
 from addons.clock import CodexClock
@@ -20,9 +21,12 @@ from addons.edits import CodexEdits
 from addons.exit import CodexExit
 from addons.fault import CodexFault
 from addons.gate import CodexGate
+from addons.health import CodexHealth
 from addons.incoming import CodexIncoming
 from addons.inject import CodexInject
+from addons.lean import CodexLean
 from addons.local import CodexLocal
+from addons.metrics import CodexMetrics
 from addons.page import CodexPage
 from addons.parallel import CodexParallel, CodexRelease
 from addons.policy import CodexPolicy
@@ -31,45 +35,64 @@ from addons.redact import CodexRedact
 from addons.retry import CodexRetry
 from addons.route import CodexRoute
 from addons.serve import CodexServe
+from addons.shared.together import Together
+from addons.shutdown import CodexShutdown
 from addons.sign_in import CodexSignIn
 from addons.slow import CodexSlow
+from addons.spans import CodexSpans
 from addons.streams import CodexStreams
+from addons.telemetry.counts import CallCounts
 from addons.translate import CodexTranslate
 from addons.upstream_errors import CodexUpstreamErrors
 from addons.usage import CodexUsage
 from addons.view import CodexView
 from addons.websocket import CodexWebsocket
 from auth.outbound import Outbound, http_client
+from auth.shared import Shared
 
 engine.install()
 
 _outbound = Outbound.from_env(os.environ)
 _policy = CodexPolicy()
-_accounts = CodexAccounts(_outbound, lambda: _policy.current().accounts)
+_shared = Shared.from_env(os.environ)
+_accounts = CodexAccounts(_outbound, lambda: _policy.current().accounts, _shared)
 _route = CodexRoute(_outbound.proxy_for)
 _catalog = CodexCatalog(_accounts, lambda: _route.bases, lambda agent: http_client(_outbound, agent))
-_continuity = CodexContinuity()
+_together = Together(_shared, _accounts) if _shared else None
+_continuity = CodexContinuity(_together.kept, _together.turns) if _together else CodexContinuity()
 _usage = CodexUsage(_accounts, lambda: _route.bases, lambda agent: http_client(_outbound, agent))
 _translate = CodexTranslate(_catalog, _policy, _continuity)
-_gate = CodexGate(_policy, os.environ)
+_gate = CodexGate(_policy, os.environ, _together.counter if _together else None)
+_health = CodexHealth(_accounts)
 _incoming = CodexIncoming()
 _view = CodexView()
-_traffic = CodexTraffic(_incoming, _translate, _view)
+_counts = CallCounts(_catalog.known_models)
+_spans = CodexSpans(os.environ, _outbound.ca_file)
+_log = CodexCallLog()
+_traffic = CodexTraffic(
+    _incoming, _translate, _view, [_counts.ended, _spans.ended, _log.ended], lambda: _policy.current().redact_patterns
+)
 _inject = CodexInject(_accounts, lambda: _route.bases)
 _parallel = CodexParallel()
 
 addons = [
+    CodexLean(),
     CodexServe(_outbound.ca_file),
+    _log,
     _policy,
-    CodexRedact(),
+    CodexRedact(_together.salt) if _together else CodexRedact(),
     _incoming,
     _gate,
+    CodexShutdown(_policy, _health),
     CodexSlow(),
     CodexStreams(),
     CodexPage(_traffic),
     CodexSignIn(_accounts, _gate),
+    _health,
+    CodexMetrics(_counts, _accounts, _parallel, _traffic),
     _usage,
     _parallel,
+    *([_together.addon] if _together else []),
     _accounts,
     CodexDiscovery(_accounts),
     CodexLocal(_catalog, _policy),
@@ -85,6 +108,7 @@ addons = [
     CodexExit(_gate, _translate),
     _traffic,
     _view,
+    _spans,
     CodexCommands(_accounts, _traffic),
     CodexRelease(_parallel),
     _inject,

@@ -26,7 +26,7 @@ from addons.accounts import CodexAccounts
 from addons.gate import CodexGate
 from addons.guard import FAULT, Refused, guarded, is_open
 from addons.wire.errors import OpenAIError, json_object
-from auth import device, login
+from auth import device
 from auth.authjson import API_KEY, AuthDocument
 from auth.device import DeviceCode
 from auth.errors import AuthError, LoginFailed, SaveFailed, TryAgainLater
@@ -233,6 +233,9 @@ class CodexSignIn:
             del self.sign_ins[id]
 
     async def _sign_in(self, sign_in: SignIn) -> None:
+        # Nearly no start of the proxy leads to a sign-in from here.
+        from auth import login
+
         issuer = self.accounts.issuer
         assert issuer
 
@@ -282,12 +285,14 @@ def is_own_origin(origin: str, host: str | None) -> bool:
 
 async def check_owner(account: AccountStore, new: AuthDocument) -> None:
     """Raises AccountTaken. Who signs in is known only now."""
+    from auth.login import is_another_user
+
     old = None
     with suppress(AuthError):  # nobody's, or a file that nobody can use
         old = await account.read()
     if old and old.kind == API_KEY:
         raise AccountTaken(account.name, "an API key", _person(new))
-    if old and login.is_another_user(old, new):
+    if old and is_another_user(old, new):
         raise AccountTaken(account.name, _person(old), _person(new))
 
 

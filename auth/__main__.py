@@ -15,18 +15,21 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from auth import keys, login, logout, migrate, plans, sealing, status, voice
+from auth import voice
 from auth.authjson import API_KEY, CHATGPT, AuthDocument
-from auth.credential import hold
 from auth.errors import AuthError, BadSetting, SaveFailed
-from auth.issuer import ISSUER_URL, Issuer
-from auth.outbound import Outbound
 from auth.places import Folders, Place, place_of
 from auth.shared import URL, Shared
-from auth.source import UNSAVED_NAP, TokenSource
 from auth.store import DEFAULT, AccountStore, is_own_name
+
+# HTTP, YAML, a listener for the browser: a third of the time of `--help` and `status` went into what they have no use for. So what
+# only some commands need is imported there.
+if TYPE_CHECKING:
+    from auth import status
+    from auth.issuer import Issuer
+    from auth.source import TokenSource
 
 ORIGINATOR = "codex_mitm"
 USER_AGENT = f"{ORIGINATOR} ({platform.system()} {platform.release()}; {platform.machine()})"
@@ -74,6 +77,8 @@ def _login(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _given_document(arguments: argparse.Namespace) -> AuthDocument | None:
+    from auth import login
+
     if arguments.api_key_stdin:
         return login.from_api_key(_read_key())
     if arguments.file is None:
@@ -85,6 +90,8 @@ def _given_document(arguments: argparse.Namespace) -> AuthDocument | None:
 
 
 def _read_key() -> str:
+    from auth import login
+
     if sys.stdin is None or not sys.stdin.isatty():
         return login.stdin().readline(login.MAX_KEY + 1).decode("utf-8", "replace")
     try:
@@ -95,6 +102,8 @@ def _read_key() -> str:
 
 
 async def _sign_in(arguments: argparse.Namespace, env: Mapping[str, str], given: AuthDocument | None) -> None:
+    from auth import login
+
     async with _place(env) as place, _issuer(arguments.issuer, env) as issuer:
         account = place.own(arguments.account)
         await login.check_room(account)
@@ -109,6 +118,8 @@ async def _sign_in(arguments: argparse.Namespace, env: Mapping[str, str], given:
 
 
 def _status(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from auth import status
+
     now = time.time()
     reports = asyncio.run(_examine(arguments, now, env))
     if arguments.json:
@@ -118,7 +129,9 @@ def _status(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     return 0 if any(report.usable for report in reports) else 1
 
 
-async def _examine(arguments: argparse.Namespace, now: float, env: Mapping[str, str]) -> list[status.Report]:
+async def _examine(arguments: argparse.Namespace, now: float, env: Mapping[str, str]) -> "list[status.Report]":
+    from auth import plans, status
+
     limits = plans.read(env)
     async with _place(env) as place:
         looked_at = Folders(env) if arguments.accounts else place
@@ -143,7 +156,10 @@ async def _renew_one(arguments: argparse.Namespace, env: Mapping[str, str]) -> N
         await _renew(_named(arguments.account, found) if arguments.account else found[0], arguments.issuer, env)
 
 
-async def _renew(account: AccountStore, issuer_url: str, env: Mapping[str, str]) -> None:
+async def _renew(account: AccountStore, issuer_url: str | None, env: Mapping[str, str]) -> None:
+    from auth.credential import hold
+    from auth.source import TokenSource
+
     document = await account.read()
     if document.kind == API_KEY:
         raise AuthError(f"account {account.name} is an API key, which has nothing to refresh")
@@ -159,8 +175,10 @@ async def _renew(account: AccountStore, issuer_url: str, env: Mapping[str, str])
     voice.refreshed(account.name, voice.expiry(source.status().validity.ends_at - time.time()))
 
 
-async def _save_in_the_end(source: TokenSource, account: AccountStore) -> None:
+async def _save_in_the_end(source: "TokenSource", account: AccountStore) -> None:
     """There was room before the refresh. If there is none after it, this process holds the only copy of the token."""
+    from auth.source import UNSAVED_NAP
+
     if source.status().state != "ok":
         voice.unsaved(account.name, account.where)
     while source.status().state != "ok":
@@ -174,12 +192,16 @@ def _logout(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 async def _sign_out(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    from auth import logout
+
     async with _place(env) as place, _issuer(arguments.issuer, env) as issuer:
         account = await place.ours(arguments.account)
         voice.signed_out(account.name, revoked=await logout.sign_out(account, None if arguments.keep_remote else issuer))
 
 
 def _add_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from auth import keys
+
     new = keys.make(arguments.label)
     if arguments.policy is not None:
         keys.add(new, arguments.policy)
@@ -193,6 +215,8 @@ def _add_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 def _migrate(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     if arguments.new_key:
+        from auth import sealing
+
         sealing.new_key_file(arguments.new_key)
         voice.new_seal(arguments.new_key)
     else:
@@ -201,6 +225,8 @@ def _migrate(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 async def _move(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    from auth import migrate
+
     shared = Shared.from_env(env)
     if shared is None:
         raise BadSetting(URL, "it is not set, and says which Redis it is about")
@@ -238,9 +264,13 @@ async def _place(env: Mapping[str, str]) -> AsyncIterator[Place]:
 
 
 @asynccontextmanager
-async def _issuer(url: str, env: Mapping[str, str]) -> AsyncIterator[Issuer]:
+async def _issuer(url: str | None, env: Mapping[str, str]) -> "AsyncIterator[Issuer]":
+    """None is OpenAI's own."""
+    from auth.issuer import ISSUER_URL, Issuer
+    from auth.outbound import Outbound
+
     try:
-        issuer = Issuer(url, Outbound.from_env(env), USER_AGENT, originator=ORIGINATOR)
+        issuer = Issuer(ISSUER_URL if url is None else url, Outbound.from_env(env), USER_AGENT, originator=ORIGINATOR)
     except BadSetting as error:
         raise BadSetting("--issuer", error.why) if error.setting == "codex_issuer_url" else error from None
     try:
@@ -274,7 +304,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     signing_in = command("login", _login, voice.LOGIN_HELP)
     signing_in.add_argument("--account", type=_own_name, default=DEFAULT, metavar="NAME")
-    signing_in.add_argument("--issuer", default=ISSUER_URL, metavar="URL")
+    signing_in.add_argument("--issuer", metavar="URL")
     signing_in.add_argument("--no-browser", dest="browser", action="store_false")
     way = signing_in.add_mutually_exclusive_group()
     way.add_argument("--device", action="store_true")
@@ -288,12 +318,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     refreshing = command("refresh", _refresh, voice.REFRESH_HELP)
     refreshing.add_argument("--account", metavar="NAME")
-    refreshing.add_argument("--issuer", default=ISSUER_URL, metavar="URL")
+    refreshing.add_argument("--issuer", metavar="URL")
 
     signing_out = command("logout", _logout, voice.LOGOUT_HELP)
     signing_out.add_argument("--account", type=_own_name, default=DEFAULT, metavar="NAME")
     signing_out.add_argument("--keep-remote", action="store_true")
-    signing_out.add_argument("--issuer", default=ISSUER_URL, metavar="URL")
+    signing_out.add_argument("--issuer", metavar="URL")
 
     adding_key = command("key", _add_key, voice.KEY_HELP)
     adding_key.add_argument("action", choices=["add"], metavar="add")

@@ -4,6 +4,7 @@ Peers that let the refresh take another way out than the traffic were refused by
 and certificate while requests went through.
 """
 
+import asyncio
 import ipaddress
 import ssl
 from collections.abc import Mapping
@@ -83,14 +84,24 @@ class _Routed(httpx.AsyncBaseTransport):
 
     def __init__(self, outbound: Outbound) -> None:
         self._outbound = outbound
-        self._context = _ssl_context(outbound.ca_file)
-        self._routes: dict[str | None, httpx.AsyncHTTPTransport] = {}
+        if outbound.ca_file:
+            _ssl_context(outbound.ca_file)  # a file that cannot be used is found at start, and not at the first request
+        self._routes: dict[tuple[str | None, bool], httpx.AsyncHTTPTransport] = {}
+        """By the proxy, and whether there is TLS behind it."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        proxy = self._outbound.proxy_for(str(request.url))
-        if proxy not in self._routes:
-            self._routes[proxy] = httpx.AsyncHTTPTransport(verify=self._context, proxy=proxy, limits=LIMITS, trust_env=False)
-        return await self._routes[proxy].handle_async_request(request)
+        way = self._outbound.proxy_for(str(request.url)), request.url.scheme == "https"
+        if way not in self._routes:
+            context = await self._trusted(has_tls=way[1])
+            if way not in self._routes:  # another request was faster
+                self._routes[way] = httpx.AsyncHTTPTransport(verify=context, proxy=way[0], limits=LIMITS, trust_env=False)
+        return await self._routes[way].handle_async_request(request)
+
+    async def _trusted(self, *, has_tls: bool) -> ssl.SSLContext:
+        """Where there is no TLS: nobody."""
+        if not has_tls:
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return await asyncio.to_thread(_ssl_context, self._outbound.ca_file)
 
     async def aclose(self) -> None:
         for route in self._routes.values():
@@ -99,7 +110,7 @@ class _Routed(httpx.AsyncBaseTransport):
 
 @lru_cache
 def _ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    """Made once: to read the CA bundle takes 20 ms, in which nothing else runs."""
+    """Made once: to read the CA bundle takes 20 ms. An API key has nothing to sign in with and never needs it."""
     if ca_file is None:
         return httpx.create_ssl_context(trust_env=False)
     try:

@@ -9,12 +9,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from auth.account_in_redis import AccountInRedis, version_of
 from auth.errors import AuthError, BadSetting, NotSignedIn, RedisAway
 from auth.shared import URL, Shared
 from auth.store import AUTH_JSON, CODEX_CLI, DEFAULT, AccountFile, AccountStore, find_accounts, is_own_name, own_account, own_folder
+
+if TYPE_CHECKING:  # what talks to Redis is for those who share accounts
+    from auth.account_in_redis import AccountInRedis
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class Shelf:
         self._shared = shared
         self._accounts: dict[str, AccountInRedis] = {}
 
-    async def find(self, configured: Sequence[str | Path]) -> Sequence[AccountInRedis]:
+    async def find(self, configured: Sequence[str | Path]) -> "Sequence[AccountInRedis]":
         if configured:
             raise accounts_named_twice()
         await self._look()
@@ -94,10 +96,12 @@ class Shelf:
         """Names Redis, which may have had accounts and lost them."""
         return NotSignedIn(f"any account in {self._shared.where}")
 
-    def own(self, name: str) -> AccountInRedis:
+    def own(self, name: str) -> "AccountInRedis":
+        from auth.account_in_redis import AccountInRedis
+
         return AccountInRedis(self._shared, name)
 
-    async def ours(self, name: str) -> AccountInRedis:
+    async def ours(self, name: str) -> "AccountInRedis":
         if any(account.name == name for account in await self.find([])):
             return self.own(name)
         raise _no_account(name)
@@ -118,6 +122,8 @@ class Shelf:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _look(self) -> None:
+        from auth.account_in_redis import version_of
+
         with self._shared.asking():
             found = await self._shared.redis.hgetall(self._shared.key("accounts"))
         names = {name.decode(errors="replace"): version_of(version) for name, version in found.items()}

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from auth.account_in_redis import AccountInRedis
+from auth.account_in_redis import LEASE, AccountInRedis
 from auth.authjson import AuthDocument
 from auth.errors import NotSignedIn
 from auth.shared import Shared
@@ -44,7 +44,7 @@ def sign_in(redis: RedisServer, fields: dict[str, Any]) -> None:
         shared = Shared.from_env(redis.env)
         assert shared
         account = AccountInRedis(shared, "default")
-        async with account.locked(5):
+        async with account.locked(LEASE + 5):  # which a proxy that was killed may have left
             try:
                 await account.read()
             except NotSignedIn:
