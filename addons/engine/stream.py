@@ -331,8 +331,9 @@ def _breaks_off(self: HttpStream, course: Course) -> bool:
     return course.knows_the_end and self.server_state == self.state_stream_response_body
 
 
-# One timer runs for each client connection, not for each exchange on it: short exchanges would leave thousands behind.
-_timers: WeakKeyDictionary[HttpLayer, tuple[float, commands.RequestWakeup]] = WeakKeyDictionary()
+# Those that run for each client connection. They are not for one exchange: short ones would leave thousands behind. None can be
+# taken back, so another is set only for what is earlier than all that run, and an exchange uses what one before it has left.
+_timers: WeakKeyDictionary[HttpLayer, dict[commands.RequestWakeup, float]] = WeakKeyDictionary()
 
 # Seconds by which two timers must differ for the second to be worth setting.
 GRAIN = 0.05
@@ -341,10 +342,11 @@ GRAIN = 0.05
 def _set_timer(self: HttpStream, course: Course) -> Commands:
     """See to it that `_on_timer` runs at the exchange's next moment, or before."""
     moment, parent = next_moment(course), _http_layer(self)
-    if moment is None or (parent in _timers and _timers[parent][0] <= moment + GRAIN):
+    running = _timers.setdefault(parent, {})
+    if moment is None or any(earlier <= moment + GRAIN for earlier in running.values()):
         return
     timer = commands.RequestWakeup(max(0.0, moment - time.monotonic()))
-    _timers[parent] = moment, timer
+    running[timer] = moment
     yield timer
     # Set on behalf of another exchange (below): HttpLayer has just written down that it is ours.
     parent.command_sources[timer] = self
@@ -353,8 +355,7 @@ def _set_timer(self: HttpStream, course: Course) -> Commands:
 def _on_timer(self: HttpStream, event: Any) -> Commands:
     """Of whichever exchange the timer was; the one that is under way now is meant."""
     parent = _http_layer(self)
-    if parent in _timers and _timers[parent][1] is event.command:
-        del _timers[parent]
+    _timers.get(parent, {}).pop(event.command, None)
     present = next((stream for stream in parent.streams.values() if _is_under_way(stream)), None)
     if present is None:
         return

@@ -15,12 +15,13 @@ from mitmproxy.proxy.layers.http import HttpStream
 
 from addons import engine
 from addons.engine import originals
+from addons.engine.course import UPSTREAMS_END
 from tests.proxy import ROOT, RunningProxy, running_proxy
 from tests.rawserver import Behaviour, RawServer, raw_server, read_request, response
 
 # An addon that uses the engine and nothing else of the suite.
 SCRIPT = f"""
-import re, sys; sys.path.insert(0, {str(ROOT)!r})
+import asyncio, re, sys; sys.path.insert(0, {str(ROOT)!r})
 from addons import engine
 from mitmproxy import http
 engine.install()
@@ -33,6 +34,12 @@ class EngineUser:
                 engine.Limits(keepalive=0.3, first_byte=1.0, idle=1.2, total=2.5), lambda: [b"~"], last or (lambda lapse: None)))
         engine.put_on_the_wire(flow, {{"authorization": "Bearer CANARY-first"}})
         flow.request.headers["authorization"] = "shown"
+        if "patient" in flow.request.path:
+            hour = 3600.0
+            engine.watch(flow, engine.Watch(engine.Limits(hour, hour, hour, hour), lambda: [], lambda lapse: None))
+        if flow.request.path == "/timers":
+            running = sum(task.get_name().startswith("wakeup timer") for task in asyncio.all_tasks())
+            flow.response = http.Response.make(200, str(running))
         if engine.body_was_too_large(flow):
             from addons.wire.errors import OpenAIError
             flow.response = engine.error_response(OpenAIError(413, "too large"))
@@ -498,6 +505,17 @@ class TestAnAnswerThatAnAddonSpoils:
     ) -> None:
         says(b"a/b/STOP/c/FAIL")
         assert httpx.get(f"{proxy.origin}/held").text == "abSTOP"
+
+    def test_answers_that_end_before_upstream_leave_no_timers_behind(
+        self, says: Callable[..., None], proxy: RunningProxy, server: RawServer
+    ) -> None:
+        """A timer for the end of each, half a second long, comes before the one for a deadline in an hour."""
+        says(b"WHOLE")
+        enough = time.monotonic() + 6 * UPSTREAMS_END
+        with httpx.Client() as client:
+            while time.monotonic() < enough:
+                assert client.get(f"{proxy.origin}/patient/held").text == "instead"
+            assert int(client.get(f"{proxy.origin}/timers").text) < 10
 
     def test_after_a_pause_upstream_has_its_own_time_again(self, proxy: RunningProxy, server: RawServer) -> None:
         def upstream(server: RawServer, connection: socket.socket, number: int) -> None:
