@@ -2,7 +2,7 @@
 # .venv-clients/ and, where there is npm, node_modules/; nothing outside it is changed.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run web login demo test cover quick lint bench clean
+.PHONY: help run web login demo test cover quick lint bench bench-peers clean
 
 PYTHON_MIN := 12
 VENV := .venv/bin
@@ -11,12 +11,12 @@ ARGS ?=
 # Over four processes, also where there are two cores: most tests wait, for a process of their own or for a time to pass.
 SPREAD := -n 4 --dist loadgroup
 # The tests start hundreds of Pythons. Each would read all of its sources anew where the user's shell forbids to keep what it made of them.
-test cover quick: export PYTHONDONTWRITEBYTECODE :=
+test cover quick bench bench-peers: export PYTHONDONTWRITEBYTECODE :=
 # The clients from npm that the tests run; their tests skip where there is no npm.
 CLIENTS := $(if $(shell command -v npm 2>/dev/null),$(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcard tests/clients/*/package.json)))
 
 help: ## this list
-	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z.-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 run: .venv ## serve on http://127.0.0.1:9090/v1
 	$(VENV)/mitmdump -s addons/codex_auth.py $(ARGS)
@@ -27,7 +27,7 @@ web: .venv ## the same in mitmweb: watch the traffic in the browser
 login: .venv ## sign in with a ChatGPT plan (ARGS=--device without a browser)
 	$(VENV)/python -m auth login $(ARGS)
 
-demo: .venv ## offline tour: a fake OpenAI, the proxy, a sign-in, two answers
+demo: .venv ## offline tour: a fake OpenAI, the proxy, a sign-in, two answers (ARGS=--stay for docs/learn.md)
 	$(VENV)/python -m tests.demo $(ARGS)
 
 test: .venv .venv-clients/installed $(CLIENTS) lint ## everything
@@ -45,11 +45,14 @@ lint: .venv
 	$(VENV)/mypy --strict auth addons/wire
 	$(VENV)/mypy addons
 
-bench: .venv ## what translating a token and a request costs
-	$(VENV)/python -m tests.bench.wire
+bench: .venv ## what the proxy costs, beside bare mitmdump and nginx (ARGS=--help); about five minutes
+	$(VENV)/python -m tests.bench $(ARGS)
+
+bench-peers: .venv ## streamed chat beside other programs of this kind, fetched into .bench-peers/
+	$(VENV)/python -m tests.bench.peers $(ARGS)
 
 clean: ## remove what make has fetched
-	rm -rf .venv .venv-clients .uv .cache .mypy_cache .pytest_cache .ruff_cache .coverage* tests/clients/*/node_modules tests/clients/*/.npm-cache
+	rm -rf .venv .venv-clients .uv .cache .mypy_cache .pytest_cache .ruff_cache .coverage* .bench-peers tests/clients/*/node_modules tests/clients/*/.npm-cache
 
 # A Python that is new enough, from PATH or from pyenv; empty if there is none, and uv then downloads one.
 FIND_PYTHON = pyenv="$${PYENV_ROOT:-$$HOME/.pyenv}"; [ -d "$$pyenv" ] || pyenv=$$(dirname "$$(command -v pyenv)")/..; \
