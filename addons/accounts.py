@@ -132,6 +132,8 @@ class CodexAccounts:
         self.tried: WeakKeyDictionary[http.HTTPFlow, set[str]] = WeakKeyDictionary()
         self.dead: dict[str, AuthError] = {}
         """By name, what was wrong with a sign-in that is out; the roster knows for how long that holds."""
+        self.refused: dict[str, Credential] = {}
+        """By name, a token that upstream has refused, and that could not be replaced at the time."""
         self.wanted: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
         self.may_probe: Callable[[str], Awaitable[bool]] | None = None
         """Of several proxies, one at a time."""
@@ -211,6 +213,7 @@ class CodexAccounts:
         try:
             renewed = replace(loan, credential=await loan.source.renew(loan.credential))
         except AuthError as e:
+            self.refused[loan.choice.name] = loan.credential
             if isinstance(e, LoginRequired):
                 self._is_dead(loan.choice, e)
             raise NotRenewed(refusal(e)) from e
@@ -220,8 +223,15 @@ class CodexAccounts:
     async def credential_of(self, name: str) -> Credential | None:
         """For questions about an account. None if it has none that is good."""
         source, asked_at = self.roster.sources.get(name), self.roster.clock()
+        if source is None:
+            return None
         try:
-            return await source.get() if source else None
+            credential = await source.get()
+            # Its own times say that it is good, and upstream has said that it is not.
+            if (refused := self.refused.get(name)) and credential.bearer == refused.bearer:
+                credential = await source.renew(refused)
+            self.refused.pop(name, None)
+            return credential
         except LoginRequired as e:
             self._is_dead(Choice(name, "asked about", asked_at), e)
         except AuthError:

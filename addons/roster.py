@@ -43,8 +43,8 @@ class Roster:
         self.identities: dict[str, tuple[str, str | None]] = {}
         self.saved_at = clock()
         self.complained = False
-        self.on_stranger: Callable[[str], None] = lambda name: None
-        """Is told of a name under which somebody else has signed in."""
+        self.on_stranger: Callable[[str, float], None] = lambda name, since: None
+        """Is told of a name under which somebody else has signed in, and when that was."""
         self.pool = memory.load(self._read(), clock())
 
     async def find(self, configured: Sequence[str], issuer: Issuer) -> None:
@@ -75,7 +75,7 @@ class Roster:
             if self.identities.setdefault(name, identity) != identity:
                 self.identities[name] = identity
                 self.pool.keep(self.sources.keys() - {name})
-                self.on_stranger(name)
+                self.on_stranger(name, source.status().last_refresh or self.clock())
             self.pool.sign_in_changed(name, self.clock())
             changed.append(name)
         return changed

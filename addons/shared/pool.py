@@ -107,10 +107,15 @@ class SharedPool:
             self.probing.add(name)
         return is_mine
 
-    def forget(self, name: str) -> None:
-        """Somebody else has signed in under that name: what was known is void, for everybody."""
-        now, known = self.clock(), self._known().get(name, {})
-        self.accounts.pin({full(fact, name): Fact(after(each, now), self.presence.id, NOTHING) for fact, each in known.items()})
+    def forget(self, name: str, since: float) -> None:
+        """Somebody else has signed in under that name: what was known before is void, for everybody.
+
+        Each proxy notices that when it next looks. What one has learned since stays, if another notices only now; what this
+        proxy itself has said until now was of the account before.
+        """
+        known = self._known().get(name, {})
+        void = {fact: each for fact, each in known.items() if each.at < since or each.by == self.presence.id}
+        self.accounts.pin({full(fact, name): Fact(after(each, since), self.presence.id, NOTHING) for fact, each in void.items()})
 
     # -- out of the pool
 

@@ -104,6 +104,21 @@ def test_it_is_ready_when_an_account_can_serve(shared_proxy: RunningProxy, accou
     assert not [word for word in (ADA, BOB, "default", *control.tokens()) for text in shown if word in text]
 
 
+def test_it_is_not_ready_on_a_token_that_was_refused_until_there_is_another(proxy: RunningProxy, control: Control) -> None:
+    control.revoke("access")
+    control.fault("token", reset="before_headers", times=None)
+    assert error(call(proxy))["code"] == "auth_unavailable"
+    unready = get(proxy, "/readyz")
+    assert (unready.status_code, error(unready)["code"]) == (503, "auth_unavailable")
+    control.clear_faults()
+    deadline = time.monotonic() + 60  # the sign-in service is spared for a while
+    while get(proxy, "/readyz").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    said(call(proxy))
+    assert control.counts().reuses == 0
+
+
 def test_numbers_want_a_key_where_clients_do(proxy: RunningProxy) -> None:
     assert error(get(proxy, "/metrics"))["code"] == "invalid_api_key"
     answer = get(proxy, "/metrics", **HOLDER)

@@ -181,12 +181,26 @@ async def test_somebody_else_under_the_same_name_is_new_to_all(here: Proxy, ther
     fail(here.pool, "alice", plan(NOW + HOUR), at=NOW)
     await told(here, there)
     there.pool.keep({"bob", "carol"})
-    there.shared.forget("alice")
+    there.shared.forget("alice", NOW + 1)
     await told(there, here)
     late = Proxy(connect())
     await told(late)
     for proxy in (here, there, late):
         assert proxy.state("alice") == "serving" and proxy.pool.accounts["alice"].quota is None
+
+
+async def test_who_notices_somebody_else_late_forgets_nothing_that_was_learned_since(here: Proxy, there: Proxy) -> None:
+    fail(here.pool, "alice", verdict("network"), at=NOW)
+    await told(here, there)
+    here.pool.keep({"bob", "carol"})
+    here.shared.forget("alice", NOW + 1)
+    await told(here, there)
+    fail(here.pool, "alice", plan(NOW + DAY), at=NOW + 2)
+    await told(here, there)
+    there.pool.keep({"bob", "carol"})
+    there.shared.forget("alice", NOW + 1)
+    await told(there, here)
+    assert [proxy.state("alice", NOW + 3) for proxy in (here, there)] == ["resting", "resting"]
 
 
 async def test_an_account_that_only_some_have_is_forgotten_by_nobody(here: Proxy, connect: Connect) -> None:
