@@ -9,7 +9,7 @@ VENV := .venv/bin
 # Extra arguments for the program behind a target: make run ARGS="-p 8080", make login ARGS=--device
 ARGS ?=
 # Over four processes, also where there are two cores: most tests wait, for a process of their own or for a time to pass.
-SPREAD := -n 4 --dist loadgroup
+SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 # The tests start hundreds of Pythons. Each would read all of its sources anew where the user's shell forbids to keep what it made of them.
 test cover quick bench bench-peers: export PYTHONDONTWRITEBYTECODE :=
 # The clients from npm that the tests run; their tests skip where there is no npm.

@@ -1,12 +1,9 @@
-"""How the suite is spread over processes: a file stays together, because its tests share proxies that take a second to start."""
+"""How the suite is spread over processes: a file stays together (`--dist loadfile`), because its tests share proxies."""
 
 import pytest
 
-# The sign-in listens on ports 1455 and 1457, which are registered for it: no two of these may run at once.
-ON_THE_SIGN_IN_PORTS = ("tests/auth/test_callback.py", "tests/auth/test_login.py")
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("sign-in ports" if file in ON_THE_SIGN_IN_PORTS else file))
+    """Files that take long come first (`--no-loadscope-reorder`): at the end all processes should have something to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -89,7 +89,7 @@ class RunningProxy:
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a user who has nothing: a home of its own, no accounts, no proxies, no settings of ours."""
-    drop = re.compile(r"(?i)^(.*_proxy|CODEX_.*|OPENAI_.*|SSL_CERT_FILE|SSLKEYLOGFILE|MITMPROXY_SSLKEYLOGFILE)$")
+    drop = re.compile(r"(?i)^(.*_proxy|CODEX_.*|OPENAI_.*|SSL_CERT_FILE|SSLKEYLOGFILE|MITMPROXY_SSLKEYLOGFILE|MAKE.*|MFLAGS)$")
     env = {name: value for name, value in os.environ.items() if not drop.match(name)}
     return env | {"HOME": str(home), "USERPROFILE": str(home), "PYTHONUNBUFFERED": "1"} | dict(extra or {})
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.configuration import QuicConfiguration
@@ -488,10 +489,13 @@ BROKEN: dict[str, bytes] = {
 
 def test_a_reload_under_fire_drops_nobody_and_lets_nobody_in(policy: Policy, proxy: RunningProxy, control: Control) -> None:
     """The good key is in every file that is any good. An empty file would be one without a key."""
-    policy.write("laptop", "phone")
-    good = policy.file.read_bytes()
     policy.write(keys=[make(f"key-{n}").entry for n in range(60)] + [LAPTOP.entry])
-    files = [good, policy.file.read_bytes(), *BROKEN.values()]
+    long = policy.file.read_bytes()
+    policy.write("laptop", "phone")
+    files = [policy.file.read_bytes(), long, *BROKEN.values()]
+    deadline = time.monotonic() + 10
+    while httpx.get(f"{proxy.url}/models", headers=bearer(LAPTOP.key), trust_env=False, timeout=20).status_code == 401:
+        assert time.monotonic() < deadline, "the file before it did not have the key"
     invited = [Client(proxy.port, f"x-api-key: {LAPTOP.key}\r\n".encode()) for _ in range(3)]
     strangers = [Client(proxy.port, credential) for credential in USUAL.values()]
     try:
