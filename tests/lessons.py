@@ -204,7 +204,7 @@ def codes(lines: list[str]) -> list[str]:
 @contextmanager
 def learner(home: Path) -> Iterator[Learner]:
     with (home / "demo.out").open("wb") as demo_out, (home / "shell.out").open("wb") as shell_out:
-        demo = start(["sh", "-c", f"echo '{recipe()}' && exec '{sys.executable}' -m tests.demo --stay"], home, demo_out)
+        demo = start(["sh", "-c", f"echo '{recipe(home)}' && exec '{sys.executable}' -m tests.demo --stay"], home, demo_out)
         shell = start(["sh"], home, shell_out)
     try:
         yield Learner(home, demo, shell)
@@ -215,9 +215,10 @@ def learner(home: Path) -> Iterator[Learner]:
             process.communicate(timeout=PATIENCE)
 
 
-def recipe() -> str:
+def recipe(home: Path) -> str:
     """What make would run, and says that it does. Make itself might find that it has to install something first."""
-    said = subprocess.run(["make", "-n", *DEMO.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "-n", *DEMO.split()[1:]]
+    said = subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True, check=True).stdout
     return said.splitlines()[-1]
 
 

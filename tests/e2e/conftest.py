@@ -20,6 +20,12 @@ def openai() -> Iterator[FakeOpenAI]:
         yield fake
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _as_new(openai: FakeOpenAI) -> None:
+    """Before what a module sets up for itself: the tests of another one may have left faults behind."""
+    openai.control.reset()
+
+
 @pytest.fixture
 def control(openai: FakeOpenAI) -> Control:
     """The fake as new: nobody signed in, nothing seen, no faults."""

@@ -360,7 +360,8 @@ def test_two_thousand_streams_through_fifty_slots_leave_nothing_behind(
     proxy: RunningProxy, control: Control, inside: Inside
 ) -> None:
     """A third of their clients vanish: in the queue, in the middle of the answer, or before anybody has looked at them."""
-    inside.change(codex_max_parallel=SLOTS, codex_queue_size=AT_A_TIME)
+    # Who has vanished is in the queue until that is noticed, and somebody else has come meanwhile.
+    inside.change(codex_max_parallel=SLOTS, codex_queue_size=2 * AT_A_TIME)
     control.settings(delta_delay=0.01)
     asyncio.run(crowd_of(proxy.port, 100, AT_A_TIME))
     before = at_rest(inside)
