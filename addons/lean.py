@@ -40,7 +40,7 @@ YOUNG = 2_000
 
 
 class CodexLean:
-    """Before all that have to do with requests, and after `CodexCallLog`, which leaves `Dumper` without work."""
+    """It looks when the proxy runs: by then `CodexCallLog` has been configured, which leaves `Dumper` without work."""
 
     def __init__(self) -> None:
         self.order: list[Any] = []
