@@ -58,11 +58,14 @@ class CodexSlow:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(min(self.head, self.body) / LOOKS)
-            for handler in list(ctx.master.addons.get("proxyserver").connections.values()):
-                client: connection.Client = handler.client
-                if isinstance(client.proxy_mode, ReverseMode) and self._is_late(client):
-                    logger.info("a client took too long to send its request, its connection is closed")
-                    await handler.on_timeout()
+            await self._cut_off_who_is_late()  # its names end with it: a connection is not held while this one sleeps
+
+    async def _cut_off_who_is_late(self) -> None:
+        for handler in list(ctx.master.addons.get("proxyserver").connections.values()):
+            client: connection.Client = handler.client
+            if isinstance(client.proxy_mode, ReverseMode) and self._is_late(client):
+                logger.info("a client took too long to send its request, its connection is closed")
+                await handler.on_timeout()
 
     def _is_late(self, client: connection.Client) -> bool:
         begun = engine.head_begun(client)

@@ -16,7 +16,7 @@ from tests.fakes.control import Control
 from tests.fakes.openai import FakeOpenAI
 from tests.proxy import ENTRY, RunningProxy, running_proxy
 
-HURRY = Path(__file__).with_name("hurry.py")
+HURRY, INSIDE = (Path(__file__).with_name(name) for name in ("hurry.py", "inside.py"))
 HEAD = b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = json.dumps(ask()).encode()
 # Far more than is waited for in the good case: a test that comes to that has failed.
@@ -25,7 +25,7 @@ DEADLINE = 30.0
 
 @pytest.fixture(scope="module")
 def shared_proxy(openai: FakeOpenAI, home: Path) -> Iterator[RunningProxy]:
-    with running_proxy(home, options_for(openai), scripts=(HURRY, ENTRY)) as proxy:
+    with running_proxy(home, options_for(openai), scripts=(HURRY, INSIDE, ENTRY)) as proxy:
         yield proxy
 
 
@@ -90,3 +90,11 @@ def test_a_connection_may_be_idle_between_two_requests(proxy: RunningProxy) -> N
 def test_and_an_answer_may_take_its_time(proxy: RunningProxy, control: Control) -> None:
     control.fault("responses", delay=1.6, times=1)
     assert said(post(proxy.url)) == "You said: hello there"
+
+
+def test_who_is_watched_is_forgotten_with_the_connection(proxy: RunningProxy, control: Control) -> None:
+    control.fault("responses", delay=1.0, times=1)  # so long that it is looked at
+    assert said(post(proxy.url)) == "You said: hello there"
+    time.sleep(1.0)  # in which nobody is connected, and the last one that was must not be kept for that
+    memory = httpx.get(f"{proxy.origin}/inside/memory", trust_env=False).json()
+    assert (memory["connections"], memory["flows"]) == (1, 1), "those of who asks"
