@@ -49,7 +49,8 @@ class CodexLean:
         """What is taken out of it, by name."""
 
     def running(self) -> None:
-        gc.freeze()  # what is there now stays
+        if not ctx.master.addons.get("proxyserver").connections:  # when the script is loaded anew there may be some: they go
+            gc.freeze()  # what is there now stays
         gc.set_threshold(YOUNG)
         if not isinstance(ctx.master, DumpMaster):
             return

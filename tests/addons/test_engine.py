@@ -238,8 +238,8 @@ class TestAHeadThatIsHeld:
                         time.sleep(0.05)
                     while goes_on:  # a lot at once, so that more is on its way when it is stopped
                         connection.sendall(b"4\r\nmore\r\n" * 100)
+                    server.received.append(b"finished")  # before the client can know
                     connection.sendall(b"0\r\n\r\n")
-                    server.received.append(b"finished")
 
             server.behave = upstream
 
