@@ -18,7 +18,8 @@
     exchanges(handler)            what is under way on a connection; idle_for(handler): for how long nothing has happened there
     end_exchanges(handler)        they get what is left to say; hang_up(handler, peer): and no more
     (always)                      JSON instead of HTML for what mitmproxy refuses by itself, and no request bytes in its log
-    (always)                      the same in less time: hooks (dispatch.py), events (turns.py), heads (messages.py)
+    (always)                      the same in less time: hooks (dispatch.py), events (turns.py), heads (headers.py,
+                                  messages.py), options (settings.py)
 
 Written against mitmproxy 12.2, HTTP/1.1 on both sides (`serve.py` sets `http2` to false). `install()` compares every function
 that it wraps with the signature it was written for and refuses a mitmproxy that looks different, rather than run beside it.
@@ -28,13 +29,30 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from mitmproxy import hooks, http, log
+from h11._readers import ChunkedReader
+from mitmproxy import hooks, http, log, optmanager
 from mitmproxy.addonmanager import AddonManager
 from mitmproxy.master import Master
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, _http1
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 
-from addons.engine import body_limit, connection, dispatch, ending, messages, originals, refusals, stream, turns
+from addons.engine import (
+    body_limit,
+    chunks,
+    connection,
+    contexts,
+    dispatch,
+    ending,
+    headers,
+    messages,
+    originals,
+    refusals,
+    settings,
+    stream,
+    turns,
+)
 from addons.engine.body_limit import body_was_too_large
 from addons.engine.connection import head_begun
 from addons.engine.course import (
@@ -123,7 +141,7 @@ class EngineMismatch(Exception):
 
 
 # (where, name) -> (the parameters it had when this was written, what takes its place)
-_WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any]]] = {
+_WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | property]] = {
     (HttpStream, "send_response"): (("self", "already_streamed"), stream.send_response),
     (HttpStream, "make_server_connection"): (("self",), stream.make_server_connection),
     (HttpStream, "handle_protocol_error"): (("self", "event"), stream.handle_protocol_error),
@@ -138,9 +156,23 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any]]] = {
     (_http1, "make_error_response"): (("status_code", "message"), refusals.malformed),
     (HttpLayer, "_handle_event"): (("self", "event"), turns.handle_event),
     (ConnectionHandler, "server_event"): (("self", "event"), turns.server_event),
+    (ConnectionHandler, "drain_writers"): (("self",), turns.drain_writers),
+    (ProxyConnectionHandler, "handle_hook"): (("self", "hook"), turns.handle_hook),
+    (Context, "fork"): (("self",), contexts.fork),
+    (AddonManager, "handle_lifecycle"): (("self", "event"), dispatch.handle_lifecycle),
     (AddonManager, "trigger_event"): (("self", "event"), dispatch.trigger_event),
+    (AddonManager, "trigger"): (("self", "event"), dispatch.trigger),
     (hooks.Hook, "args"): (("self",), messages.arguments),
-    (http.Headers, "get_all"): (("self", "name"), messages.get_all),
+    (http.Headers, "get"): (("self", "key", "default"), headers.get),
+    (http.Headers, "__getitem__"): (("self", "key"), headers.get_item),
+    (http.Headers, "__contains__"): (("self", "key"), headers.contains),
+    (http.Headers, "__iter__"): (("self",), headers.iterate),
+    (http.Headers, "get_all"): (("self", "name"), headers.get_all),
+    (http.Headers, "set_all"): (("self", "name", "values"), headers.set_all),
+    (http.Headers, "items"): (("self", "multi"), headers.items),
+    (http.Message, "headers"): (("self",), headers.member(http.Message, "headers")),
+    (http.Response, "status_code"): (("self",), headers.member(http.Response, "status_code")),
+    (optmanager._Option, "current"): (("self",), settings.current),
     (log.LegacyLogEvents, "emit"): (("self", "record"), dispatch.tell_of_log),
     (Master, "shutdown"): (("self",), ending.shutdown),
 }
@@ -152,19 +184,26 @@ _CALLED: dict[tuple[Any, str], tuple[str, ...]] = {
     (HttpStream, "state_wait_for_response_headers"): ("self", "event"),
     (HttpStream, "state_consume_response_body"): ("self", "event"),
     (_http1.Http1Client, "done"): ("self", "event"),
+    (ConnectionHandler, "hook_task"): ("self", "hook"),
+    (ConnectionHandler, "wakeup"): ("self", "request"),
+    (ConnectionHandler, "open_connection"): ("self", "command"),
+    (ConnectionHandler, "close_connection"): ("self", "connection", "half_close"),
 }
 
 
 def install() -> None:
     """Wrap mitmproxy's functions, once in this process. Raises EngineMismatch before anything is touched."""
-    if originals.known:
+    if originals.original:
         return
     expected = {key: parameters for key, (parameters, _) in _WRAPPED.items()} | _CALLED
     for (owner, name), parameters in expected.items():
         found = getattr(owner, name, None)
+        found = found.fget if isinstance(found, property) else found
         seen = tuple(inspect.signature(found).parameters) if callable(found) else None
         if seen != parameters:
             raise EngineMismatch(f"{owner.__name__}.{name} takes {seen}, not {parameters}: mitmproxy >=12.2,<13 is needed")
+    if vars(ChunkedReader()).keys() != chunks.READER:
+        raise EngineMismatch(f"h11's ChunkedReader has {sorted(vars(ChunkedReader()))}, not {sorted(chunks.READER)}")
     for (owner, name), (_, replacement) in _WRAPPED.items():
-        originals.known[owner, name] = getattr(owner, name)
+        originals.original[owner, name] = getattr(owner, name)
         setattr(owner, name, replacement)

@@ -4,12 +4,14 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from h11._readers import ChunkedReader
 from mitmproxy import connection
-from mitmproxy.proxy import commands, layer
+from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import _http1
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import RequestHeaders, RequestProtocolError, ResponseData, ResponseHeaders
 
+from addons.engine.chunks import whole_chunks
 from addons.engine.ending import as_last
 from addons.engine.originals import original
 from addons.engine.refusals import malformed
@@ -34,7 +36,7 @@ def send_upstream(self: _http1.Http1Client, event: Any) -> Commands:
     """
     if isinstance(event, RequestHeaders):
         event = RequestHeaders(event.stream_id, as_sent(event.request), event.end_stream)
-    yield from original(_http1.Http1Client, "send")(self, event)
+    yield from original[_http1.Http1Client, "send"](self, event)
     if isinstance(event, RequestProtocolError):
         self.state = self.done
 
@@ -44,7 +46,7 @@ def send_to_client(self: _http1.Http1Server, event: Any) -> Commands:
         return  # RFC 9110, 9.3.2: no content. The client would take it for the begin of its next answer
     if isinstance(event, ResponseHeaders):
         event = ResponseHeaders(event.stream_id, as_last(as_sent(event.response), self.request), event.end_stream)
-    yield from original(_http1.Http1Server, "send")(self, event)
+    yield from original[_http1.Http1Server, "send"](self, event)
 
 
 # Bytes. The begin of a burst is not to wait for its end.
@@ -52,33 +54,17 @@ AT_ONCE = 1 << 14
 
 
 def read_body(self: _http1.Http1Connection, event: Any) -> Commands:
-    """What upstream has sent in one packet is one piece of data. mitmproxy makes one of each HTTP chunk, and what is done for each
-    goes through a dozen layers."""
-    pieces: list[bytes] = []
-    size = 0
-    for command in original(_http1.Http1Connection, "read_body")(self, event):
-        said = command.event if isinstance(command, ReceiveHttp) else None
-        if not isinstance(said, ResponseData):
-            yield from _as_one(self, pieces)
-            yield command
-            continue
-        if size + len(said.data) > AT_ONCE:
-            yield from _as_one(self, pieces)
-            size = 0
-        pieces.append(said.data)
-        size += len(said.data)
-    yield from _as_one(self, pieces)
-
-
-def _as_one(self: _http1.Http1Connection, pieces: list[bytes]) -> Commands:
-    if pieces:
+    """What has come in one packet is one piece of data. mitmproxy makes one of each HTTP chunk, and what is done for each goes
+    through a dozen layers."""
+    if isinstance(event, events.DataReceived) and isinstance(self.body_reader, ChunkedReader):
         assert self.stream_id is not None
-        yield ReceiveHttp(ResponseData(self.stream_id, b"".join(pieces)))
-        pieces.clear()
+        while data := whole_chunks(self.body_reader, self.buf, AT_ONCE):
+            yield ReceiveHttp(self.ReceiveData(self.stream_id, data))
+    yield from original[_http1.Http1Connection, "read_body"](self, event)
 
 
 def read_request_headers(self: _http1.Http1Server, event: Any) -> Commands:
-    for command in original(_http1.Http1Server, "read_headers")(self, event):
+    for command in original[_http1.Http1Server, "read_headers"](self, event):
         if isinstance(command, commands.Log):  # quotes what the client sent, its credential included
             command = commands.Log("a client sent a request head that is cut short or malformed", command.level)
         yield command

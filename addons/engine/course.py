@@ -101,7 +101,7 @@ _courses: OnFlow[Course] = OnFlow("course")
 
 
 def course_of(flow: http.HTTPFlow) -> Course:
-    course = _courses.get(flow)
+    course: Course | None = flow.__dict__.get(_courses.name)  # asked thirty times in a call
     if course is None:
         course = _courses[flow] = Course()
     return course

@@ -1,7 +1,7 @@
 """How an event reaches the addons: in mitmproxy's order and by its rules, without what that costs beside.
 
 mitmproxy makes a coroutine, two generators and a context manager for every addon and every event, and for each line of its log an
-event that no addon has listened to for years: a third of the time of a small request. Here it is a look at each addon.
+event that no addon has listened to for years: a third of the time of a small request. Here it is a call of each that has the hook.
 """
 
 import inspect
@@ -9,42 +9,54 @@ import logging
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from mitmproxy import exceptions, hooks, log
+from mitmproxy import exceptions, flow, hooks, log
 from mitmproxy.addonmanager import AddonManager, safecall, traverse
 
 from addons.engine.originals import original
 
 
+async def handle_lifecycle(self: AddonManager, event: hooks.Hook) -> None:
+    """Behind each event of a flow comes another one, that it has changed."""
+    message = event.args()[0]
+    await trigger_event(self, event)
+    if isinstance(message, flow.Flow) and _hooks(self, "update"):
+        await trigger_event(self, hooks.UpdateHook([message]))
+
+
 async def trigger_event(self: AddonManager, event: hooks.Hook) -> None:
     """An addon that raises costs its sub-addons the event, and nobody else; AddonHalt ends it; OptionsError is the caller's."""
-    name, arguments, groups = event.name, event.args(), iter(_groups(self))
-    try:
-        while True:
-            with safecall():
-                return await invoke_addon(groups, name, arguments)
-    except exceptions.AddonHalt:
-        return
+    arguments, groups = event.args(), iter(_hooks(self, event.name))
+    while True:
+        try:
+            await invoke_addon(groups, arguments)
+            break
+        except exceptions.AddonHalt:
+            break
+        except Exception:
+            with safecall():  # it decides what is told of it, and what goes on
+                raise
+    if event.name == "running":
+        _forget(self)
 
 
-async def invoke_addon(groups: Iterator[list[Any]], name: str, arguments: list[Any]) -> None:
+async def invoke_addon(groups: Iterator[list[Any]], arguments: list[Any]) -> None:
     """All that are left. It has the name of mitmproxy's own, from which on `safecall` tells what went wrong."""
     for group in groups:
-        for addon in group:
-            if hook := getattr(addon, name, None):
-                if not callable(hook):
-                    _refuse(addon, name, hook)
-                    continue
-                waiting = hook(*arguments)
-                if waiting is not None and inspect.isawaitable(waiting):
-                    await waiting
+        for hook in group:
+            waiting = hook(*arguments)
+            if waiting is not None and (type(waiting) is types.CoroutineType or inspect.isawaitable(waiting)):
+                await waiting
 
 
-def _refuse(addon: Any, name: str, found: Any) -> None:
-    """A module of a hook's name, imported by a script, is no mistake."""
-    if not isinstance(found, types.ModuleType):
-        raise exceptions.AddonManagerError(f"Addon handler {name} ({addon}) not callable")
+def trigger(self: AddonManager, event: hooks.Hook) -> None:
+    """For what an addon does when options change, or it is loaded: it may have other hooks afterwards."""
+    try:
+        original[AddonManager, "trigger"](self, event)
+    finally:
+        _forget(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +66,49 @@ class _Known:
     """Addons with others below them, and which: nobody says when that changes, a script that is loaded anew for instance."""
     groups: list[list[Any]]
     """For each addon of the chain, itself and all below it, in the order in which they hear of things."""
+    hooks: dict[str, list[list[Any]]]
+    """Of those groups, by the name of the event. Ten of sixty addons have the same one, and a call makes eight events."""
 
 
-def _groups(manager: AddonManager) -> list[list[Any]]:
+def _hooks(manager: AddonManager, name: str) -> list[list[Any]]:
+    known = _known(manager)
+    if name not in known.hooks:
+        found = [[hook for addon in group if (hook := _hook(addon, name))] for group in known.groups]
+        known.hooks[name] = [group for group in found if group]
+    return known.hooks[name]
+
+
+def _hook(addon: Any, name: str) -> Any:
+    hook = getattr(addon, name, None)
+    # A module of a hook's name, imported by a script, is no mistake.
+    if not hook or callable(hook) or isinstance(hook, types.ModuleType):
+        return hook if callable(hook) else None
+    return partial(_refuse, f"Addon handler {name} ({addon}) not callable")
+
+
+def _refuse(why: str, *_: Any) -> None:
+    raise exceptions.AddonManagerError(why)
+
+
+def _known(manager: AddonManager) -> _Known:
     known: _Known | None = vars(manager).get("_codex_known")
-    if known is None or known.chain != manager.chain or any(addon.addons != below for addon, below in known.lists):
-        groups = [list(traverse([top])) for top in manager.chain]
-        lists = [(addon, list(addon.addons)) for group in groups for addon in group if hasattr(addon, "addons")]
-        known = vars(manager)["_codex_known"] = _Known(list(manager.chain), lists, groups)
-    return known.groups
+    if known is not None and known.chain == manager.chain:
+        for addon, below in known.lists:
+            if addon.addons != below:
+                break
+        else:
+            return known
+    groups = [list(traverse([top])) for top in manager.chain]
+    lists = [(addon, list(addon.addons)) for group in groups for addon in group if hasattr(addon, "addons")]
+    known = vars(manager)["_codex_known"] = _Known(list(manager.chain), lists, groups, {})
+    return known
+
+
+def _forget(manager: AddonManager) -> None:
+    vars(manager).pop("_codex_known", None)
 
 
 def tell_of_log(self: log.LegacyLogEvents, record: logging.LogRecord) -> None:
     """`add_log` is deprecated since mitmproxy 9. Whoever still has it hears it."""
     if any(hasattr(addon, "add_log") for addon in traverse(self.master.addons.chain)):
-        original(log.LegacyLogEvents, "emit")(self, record)
+        original[log.LegacyLogEvents, "emit"](self, record)

@@ -44,7 +44,7 @@ def shutdown(self: Master) -> None:
 
 
 def shut_down(master: Master) -> None:
-    original(Master, "shutdown")(master)
+    original[Master, "shutdown"](master)
 
 
 def close_after_answers() -> None:

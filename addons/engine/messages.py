@@ -1,7 +1,6 @@
-"""Requests, answers and their headers, as mitmproxy has them and in less time. Each function here takes the place of one of theirs.
+"""Messages and hooks, as mitmproxy has them and in less time. Each function here takes the place of one of theirs.
 
-A call looks a hundred times for a header and makes four messages. mitmproxy converts every name of a head for each look, and asks
-the annotations of a message what they mean each time one is made.
+A call makes four messages and eight hooks. mitmproxy asks their annotations what they mean each time one is made.
 """
 
 from dataclasses import fields
@@ -11,11 +10,6 @@ from typing import Any, get_args
 from mitmproxy import hooks, http
 
 from addons.engine.originals import original
-
-
-def get_all(self: http.Headers, name: str | bytes) -> list[str]:
-    wanted = (name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name).lower()
-    return [value.decode("utf-8", "surrogateescape") for key, value in self.fields if key.lower() == wanted]
 
 
 @cache
@@ -28,15 +22,14 @@ def check_types(self: http.MessageData) -> None:
     """mitmproxy's own check finds the words for what is wrong, and knows exceptions (a whole number for a time)."""
     members = vars(self)
     for name, kinds in _kinds(type(self)):
-        if not isinstance(members[name], kinds):
-            return original(http.MessageData, "__post_init__")(self)
+        if type(members[name]) not in kinds and not isinstance(members[name], kinds):
+            return original[http.MessageData, "__post_init__"](self)
 
 
-_members: dict[type[hooks.Hook], tuple[str, ...]] = {}
+@cache
+def _members(hook: type[hooks.Hook]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(hook))  # type: ignore[arg-type]
 
 
 def arguments(self: hooks.Hook) -> list[Any]:
-    names = _members.get(type(self))
-    if names is None:
-        names = _members[type(self)] = tuple(field.name for field in fields(self))  # type: ignore[arg-type]
-    return [getattr(self, name) for name in names]
+    return [getattr(self, name) for name in _members(type(self))]  # type: ignore[arg-type]

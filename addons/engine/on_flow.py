@@ -9,11 +9,11 @@ class OnFlow[State]:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = f"_codex_{name}"
+        self.name = f"_codex_{name}"
 
     def get(self, flow: http.HTTPFlow) -> State | None:
-        state: State | None = vars(flow).get(self._name)
+        state: State | None = vars(flow).get(self.name)
         return state
 
     def __setitem__(self, flow: http.HTTPFlow, state: State) -> None:
-        vars(flow)[self._name] = state
+        vars(flow)[self.name] = state

@@ -1,10 +1,6 @@
-"""mitmproxy's own functions that the engine has put something in the place of."""
+"""mitmproxy's own functions that the engine has put something in the place of, by where they were and their name."""
 
 from collections.abc import Callable
 from typing import Any
 
-known: dict[tuple[Any, str], Callable[..., Any]] = {}
-
-
-def original(owner: Any, name: str) -> Callable[..., Any]:
-    return known[owner, name]
+original: dict[tuple[Any, str], Callable[..., Any]] = {}

@@ -56,7 +56,7 @@ def make_server_connection(self: HttpStream) -> layer.CommandGenerator[bool]:
     if course.watch:
         yield from _set_timer(self, course)
         yield from _watch_connecting(self, course)
-    found: bool = yield from original(HttpStream, "make_server_connection")(self)
+    found: bool = yield from original[HttpStream, "make_server_connection"](self)
     if found:
         course.reused = self.flow.server_conn in _used
         _used.add(self.flow.server_conn)
@@ -64,7 +64,7 @@ def make_server_connection(self: HttpStream) -> layer.CommandGenerator[bool]:
 
 
 def send_response(self: HttpStream, already_streamed: bool = False) -> Commands:
-    steps: Generator[Any, Any, None] = original(HttpStream, "send_response")(self, already_streamed)
+    steps: Generator[Any, Any, None] = original[HttpStream, "send_response"](self, already_streamed)
     course, reply = course_of(self.flow), None
     while True:
         try:
@@ -106,7 +106,7 @@ def _send_again(self: HttpStream) -> Commands:
 def handle_protocol_error(self: HttpStream, event: RequestProtocolError | ResponseProtocolError) -> Commands:
     course = course_of(self.flow)
     if not isinstance(event, ResponseProtocolError) or not course.watch or not _awaits_an_answer(self):
-        yield from original(HttpStream, "handle_protocol_error")(self, event)
+        yield from original[HttpStream, "handle_protocol_error"](self, event)
     elif event.code is not ErrorCode.CONNECT_FAILED:
         begun = self.server_state == self.state_consume_response_body
         yield from _stop_upstream(self)
@@ -185,7 +185,7 @@ def start_response_stream(self: HttpStream) -> Commands:
 def _send_head(self: HttpStream, course: Course) -> Commands:
     course.held = False
     course.told = time.monotonic()
-    yield from original(HttpStream, "start_response_stream")(self)
+    yield from original[HttpStream, "start_response_stream"](self)
     yield from _set_timer(self, course)
 
 
@@ -198,7 +198,7 @@ def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
     now = time.monotonic()
     if isinstance(event, ResponseData):
         course.heard = now
-    steps: Generator[Any, Any, None] = original(HttpStream, "state_stream_response_body")(self, event)
+    steps: Generator[Any, Any, None] = original[HttpStream, "state_stream_response_body"](self, event)
     told: list[bytes] = []  # as one, however many events it is
     for command in steps:
         # Said by the stage, which has just run. At the end of upstream's body, what it returned still goes out before last words.
@@ -270,7 +270,7 @@ def _end_with(self: HttpStream, course: Course, last_words: list[bytes] | None, 
 
 def _break_off(self: HttpStream, why: str) -> Commands:
     """KILL is the one code that never makes mitmproxy write an answer before it closes."""
-    yield from original(HttpStream, "handle_protocol_error")(self, ResponseProtocolError(self.stream_id, why, ErrorCode.KILL))
+    yield from original[HttpStream, "handle_protocol_error"](self, ResponseProtocolError(self.stream_id, why, ErrorCode.KILL))
 
 
 def _end_here(self: HttpStream) -> Commands:
@@ -312,7 +312,7 @@ def handle_event(self: HttpStream, event: Any) -> Commands:
             course.backlog.append(event)
         yield from _hear_upstream(self, course)
     else:
-        yield from original(HttpStream, "_handle_event")(self, event)
+        yield from original[HttpStream, "_handle_event"](self, event)
 
 
 def _hear_upstream(self: HttpStream, course: Course) -> Commands:
@@ -322,7 +322,7 @@ def _hear_upstream(self: HttpStream, course: Course) -> Commands:
         if isinstance(event, ResponseProtocolError) and _breaks_off(self, course):
             yield from _hang_up(self)
             event = ResponseEndOfMessage(self.stream_id)
-        yield from original(HttpStream, "_handle_event")(self, event)
+        yield from original[HttpStream, "_handle_event"](self, event)
     if course.stopped:
         course.backlog.clear()
 

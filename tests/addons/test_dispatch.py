@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mitmproxy import exceptions
 from mitmproxy.addonmanager import AddonManager
-from mitmproxy.hooks import UpdateHook
+from mitmproxy.hooks import ConfigureHook, Hook, RunningHook, UpdateHook
 from mitmproxy.log import LegacyLogEvents
 from mitmproxy.test import taddons
 
@@ -85,7 +85,7 @@ async def told_by(trigger: Callable[..., Awaitable[None]], chain: list[Any], cap
 async def test_each_hears_what_it_would_hear_without_this(case: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         here = await told_by(dispatch.trigger_event, CHAINS[case](), caplog)
-        there = await told_by(original(AddonManager, "trigger_event"), CHAINS[case](), caplog)
+        there = await told_by(original[AddonManager, "trigger_event"], CHAINS[case](), caplog)
     assert here == there and here != ([], [])
 
 
@@ -115,6 +115,27 @@ async def test_who_comes_or_goes_is_noticed() -> None:
         assert await told() == ["a", "d", "c", "e"]
         addons.chain = addons.chain[1:]
         assert await told() == ["e"]
+
+
+@pytest.mark.parametrize("change", [ConfigureHook(set()), RunningHook()], ids=["configure", "running"])
+async def test_who_has_another_hook_now_is_noticed(change: Hook) -> None:
+    with taddons.context() as tctx:
+        addons, changing = tctx.master.addons, Other("changing")
+
+        def changed(*_: Any) -> None:
+            changing.update = lambda flows: heard.append("changed")  # type: ignore[attr-defined]
+
+        changing.configure = changing.running = changed  # type: ignore[attr-defined]
+        addons.chain = [changing, Hears("a")]
+        heard.clear()
+        await addons.trigger_event(UpdateHook([]))
+        assert heard == ["a"]
+        if change.name == "configure":
+            addons.trigger(change)
+        else:
+            await addons.trigger_event(change)
+        await addons.trigger_event(UpdateHook([]))
+        assert heard == ["a", "changed", "a"]
 
 
 async def test_add_log_is_heard_by_who_has_it() -> None:

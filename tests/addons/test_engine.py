@@ -704,7 +704,7 @@ def test_a_mitmproxy_that_looks_different_is_refused_before_anything_is_touched(
     def send_response(self: object, already_streamed: bool, something_new: int) -> None: ...
 
     monkeypatch.setattr(HttpStream, "send_response", send_response)
-    monkeypatch.setattr(originals, "known", {})
+    monkeypatch.setattr(originals, "original", {})
     untouched = HttpStream.check_body_size
     with pytest.raises(engine.EngineMismatch, match="HttpStream.send_response takes"):
         engine.install()

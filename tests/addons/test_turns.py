@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 from mitmproxy.proxy.mode_specs import ProxyMode
@@ -145,3 +146,35 @@ async def test_what_is_large_is_not_copied_for_it(connect: Connect) -> None:
     await client.says(REQUEST)
     head, body = client.read(), client.read()
     assert head.endswith(b"\r\n\r\n") and body == b"x" * TOGETHER_AT_MOST
+
+
+async def test_nobody_waits_for_layers_that_have_crashed(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    client = await connect(request=answers())
+    reading = asyncio.create_task(asyncio.sleep(60))
+    client.handler.transports[client.handler.client].handler = reading
+
+    def crash(event: events.Event) -> Any:
+        raise RuntimeError("a bug")
+
+    client.handler.layer.handle_event = crash  # type: ignore[method-assign]
+    await client.says(REQUEST)
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert client.handler.client.state is ConnectionState.CLOSED
+    assert "mitmproxy has crashed!" in caplog.text and "a bug" in caplog.text
+    await client.says(REQUEST)  # what is still on its way
+
+
+async def test_a_task_of_a_hook_that_waits_can_be_told_from_others(connect: Connect) -> None:
+    gate = asyncio.Event()
+
+    async def request(flow: http.HTTPFlow) -> None:
+        await gate.wait()
+
+    client = await connect(request=request)
+    await client.says(REQUEST)
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("handle_hook(request)")]
+    gate.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("handle_hook")]
