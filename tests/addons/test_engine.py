@@ -708,4 +708,4 @@ def test_a_mitmproxy_that_looks_different_is_refused_before_anything_is_touched(
     untouched = HttpStream.check_body_size
     with pytest.raises(engine.EngineMismatch, match="HttpStream.send_response takes"):
         engine.install()
-    assert HttpStream.check_body_size is untouched and originals.known == {}
+    assert HttpStream.check_body_size is untouched and originals.original == {}

@@ -15,7 +15,7 @@ from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.proxy.server import SimpleConnectionHandler
 from mitmproxy.test import taddons
-from mitmproxy.utils.asyncio_utils import set_eager_task_factory
+from mitmproxy.utils.asyncio_utils import create_task, set_eager_task_factory
 
 from addons import engine
 from addons.engine.turns import TOGETHER_AT_MOST
@@ -150,7 +150,7 @@ async def test_what_is_large_is_not_copied_for_it(connect: Connect) -> None:
 
 async def test_nobody_waits_for_layers_that_have_crashed(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     client = await connect(request=answers())
-    reading = asyncio.create_task(asyncio.sleep(60))
+    reading = create_task(asyncio.sleep(60), name="reading", keep_ref=True)
     client.handler.transports[client.handler.client].handler = reading
 
     def crash(event: events.Event) -> Any:
