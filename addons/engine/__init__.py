@@ -34,7 +34,7 @@ from mitmproxy import hooks, http, log, optmanager
 from mitmproxy.addonmanager import AddonManager
 from mitmproxy.master import Master
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, _http1
+from mitmproxy.proxy.layers.http import HttpStream, _http1
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 
@@ -154,7 +154,6 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | prop
     (_http1.Http1Connection, "read_body"): (("self", "event"), connection.read_body),
     (_http1.Http1Server, "read_headers"): (("self", "event"), connection.read_request_headers),
     (_http1, "make_error_response"): (("status_code", "message"), refusals.malformed),
-    (HttpLayer, "_handle_event"): (("self", "event"), turns.handle_event),
     (ConnectionHandler, "server_event"): (("self", "event"), turns.server_event),
     (ConnectionHandler, "drain_writers"): (("self",), turns.drain_writers),
     (ProxyConnectionHandler, "handle_hook"): (("self", "hook"), turns.handle_hook),

@@ -1,61 +1,88 @@
 """How a connection's events are worked off, and how what they send goes out.
 
 mitmproxy runs every hook as a task, which then waits for the lock that its own event holds, for a turn of the event loop each time.
-A hook that has nothing to wait for is over at once, so what comes after it can come at once. And each piece of data that an event
-sends is a system call of its own, a head and its body, every chunk of a burst: together they are one.
+A hook that has nothing to wait for is over at once, so what comes after it can come at once. And each piece of data is a system
+call of its own, a head, its body and its end, every chunk of a burst: together they are one.
 """
 
 import asyncio
 import logging
+from asyncio import StreamWriter
 from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
 
 from mitmproxy import flow
-from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers.http import HttpLayer
+from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler, ConnectionIO
 from mitmproxy.utils.asyncio_utils import create_task, set_task_debug_info
 
 from addons.engine.originals import original
 
-# Bytes. What is sent together waits for what it is sent with: of a burst the begin is not to wait for the end.
+# Bytes. What is sent together is copied for it.
 TOGETHER_AT_MOST = 1 << 14
 
-# On a handler: its events that are to be worked off, as long as that is being done.
-_EVENTS = "_codex_events"
+# On a handler: its `_Work`, as long as that is being done.
+_WORK = "_codex_work"
+
+
+@dataclass(slots=True)
+class _Work:
+    """The events of a connection that are to be worked off, and what they send, which goes out before anything waits."""
+
+    events: deque[events.Event]
+    writer: StreamWriter | Any = None
+    unsent: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    def send(self, writer: StreamWriter | Any, data: bytes) -> None:
+        if self.unsent and (writer is not self.writer or self.size + len(data) > TOGETHER_AT_MOST):
+            self.flush()
+        self.writer, self.size = writer, self.size + len(data)
+        self.unsent.append(data)
+
+    def flush(self) -> None:
+        if self.unsent:
+            data = b"".join(self.unsent) if len(self.unsent) > 1 else self.unsent[0]
+            self.unsent, self.size = [], 0
+            if not self.writer.is_closing():
+                self.writer.write(data)
 
 
 async def server_event(self: ConnectionHandler, event: events.Event) -> None:
     """Never waits. An event that comes while another one is worked off (the end of a hook, as a rule) is the next."""
-    waiting: deque[events.Event] | None = vars(self).get(_EVENTS)
-    if waiting is not None:
-        waiting.append(event)
+    work: _Work | None = vars(self).get(_WORK)
+    if work is not None:
+        work.events.append(event)
         return
-    waiting = vars(self)[_EVENTS] = deque([event])
+    work = vars(self)[_WORK] = _Work(deque([event]))
     try:
-        while waiting:
-            _work_off(self, waiting.popleft())
+        while work.events:
+            _work_off(self, work.events.popleft(), work)
+        work.flush()
     finally:
-        del vars(self)[_EVENTS]
+        del vars(self)[_WORK]
 
 
-def _work_off(handler: ConnectionHandler, event: events.Event) -> None:
+def _work_off(handler: ConnectionHandler, event: events.Event, work: _Work) -> None:
     handler.timeout_watchdog.register_activity()
     try:
         for command in handler.layer.handle_event(event):
-            _obey(handler, command)
+            _obey(handler, command, work)
     except Exception:  # noqa: BLE001 - as mitmproxy does, and it is told
         handler.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
+        work.flush()
         # Nobody knows what its layers still do, so nobody shall wait for them.
         if handler.client in handler.transports:
             handler.close_connection(handler.client)
 
 
-def _obey(handler: ConnectionHandler, command: commands.Command) -> None:
+def _obey(handler: ConnectionHandler, command: commands.Command, work: _Work) -> None:
     """As mitmproxy does, with what comes most often first."""
     if isinstance(command, commands.SendData):
-        if (io := handler.transports.get(command.connection)) and io.writer and not io.writer.is_closing():
-            io.writer.write(command.data)
+        if (io := handler.transports.get(command.connection)) and io.writer:
+            work.send(io.writer, command.data)
     elif isinstance(command, commands.StartHook):
         _start(handler, command)
     elif isinstance(command, commands.Log):
@@ -70,6 +97,7 @@ def _obey(handler: ConnectionHandler, command: commands.Command) -> None:
         task = create_task(handler.open_connection(command), name=name, keep_ref=False, client=handler.client.peername)
         handler.transports[command.connection] = ConnectionIO(handler=task)
     elif isinstance(command, commands.CloseConnection):
+        work.flush()
         if command.connection in handler.transports:
             half_close = isinstance(command, commands.CloseTcpConnection) and command.half_close
             handler.close_connection(command.connection, half_close)
@@ -113,27 +141,3 @@ async def drain_writers(self: ConnectionHandler) -> None:
         transport = getattr(io.writer, "transport", None)
         if io.writer and (transport is None or transport.is_closing() or transport.get_write_buffer_size()):
             return await original[ConnectionHandler, "drain_writers"](self)
-
-
-def handle_event(self: HttpLayer, event: events.Event) -> layer.CommandGenerator[None]:
-    """With data for the same connection put together, if one piece comes right behind the other."""
-    held: list[commands.SendData] = []
-    size = 0
-    for command in original[HttpLayer, "_handle_event"](self, event):
-        if type(command) is not commands.SendData:
-            yield from _together(held)
-            yield command
-            continue
-        if held and (command.connection is not held[0].connection or size + len(command.data) > TOGETHER_AT_MOST):
-            yield from _together(held)
-        size = size + len(command.data) if held else len(command.data)
-        held.append(command)
-    yield from _together(held)
-
-
-def _together(held: list[commands.SendData]) -> layer.CommandGenerator[None]:
-    if len(held) > 1:
-        yield commands.SendData(held[0].connection, b"".join(piece.data for piece in held))
-    elif held:
-        yield held[0]
-    held.clear()

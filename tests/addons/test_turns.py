@@ -130,7 +130,33 @@ async def test_a_hook_that_waits_holds_up_what_comes_behind_it(connect: Connect)
     gate.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert client.read().endswith(b"hello") and client.read().endswith(b"hello") and paths == ["/first", "/second"]
+    assert client.read().count(b"\r\n\r\nhello") == 2 and paths == ["/first", "/second"]
+
+
+async def test_what_was_said_goes_out_before_somebody_waits(connect: Connect) -> None:
+    gate = asyncio.Event()
+
+    async def requestheaders(flow: http.HTTPFlow) -> None:
+        if flow.request.path == "/second":
+            await gate.wait()
+
+    client = await connect(requestheaders=requestheaders, request=answers())
+    await client.says(REQUEST.replace(b"/ ", b"/first ") + REQUEST.replace(b"/ ", b"/second "))
+    assert client.read().count(b"\r\n\r\nhello") == 1
+    gate.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert client.read().count(b"\r\n\r\nhello") == 1
+
+
+async def test_what_was_said_goes_out_before_a_connection_is_closed(connect: Connect) -> None:
+    client = await connect(request=answers())
+    reading = create_task(asyncio.sleep(60), name="reading", keep_ref=True)
+    client.handler.transports[client.handler.client].handler = reading
+    await client.says(REQUEST.replace(b"host:", b"connection: close\r\nhost:"))
+    assert client.read().endswith(b"\r\n\r\nhello")
+    with pytest.raises(asyncio.CancelledError):
+        await reading
 
 
 async def test_head_and_body_are_one_packet(connect: Connect) -> None:
