@@ -8,7 +8,6 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -72,7 +71,7 @@ class CodexTranslate:
         expanded = self.continuity.expand(flow, body) if dialect == "responses" else Expanded(body)
         plan = keyed(self._plan(dialect, expanded, catalog), flow.metadata.get(CLIENT, ""))
         if not reads_annotations(flow.request.headers):
-            plan = replace(plan, answering=replace(plan.answering, show_annotations=False))
+            plan = plan._replace(answering=plan.answering._replace(show_annotations=False))
         flow.request.content = dumped(plan.body)
         flow.request.headers["content-type"] = "application/json"
         flow.request.headers["accept"] = "text/event-stream"
@@ -90,7 +89,7 @@ class CodexTranslate:
             plan = PLANNERS[dialect](expanded, model, ctx.options.codex_strict, rules.show_reasoning)
         except BadRequest as e:
             raise refused(as_the_client_counts(e, expanded.ahead)) from e
-        return replace(plan, edits=(*expanded.edits, *plan.edits))
+        return plan._replace(edits=(*expanded.edits, *plan.edits))
 
     @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -119,11 +118,11 @@ def keyed(plan: Plan, client: str) -> Plan:
     """With the key under which the backend caches, and the header that goes with it: without them each turn pays for all before."""
     key = plan.body.get("prompt_cache_key")
     if isinstance(key, str) and key:
-        return replace(plan, headers={**plan.headers, "session-id": in_a_header(key)})
+        return plan._replace(headers={**plan.headers, "session-id": in_a_header(key)})
     key = conversation_key(client, plan.body)
     added = Edit("added", "prompt_cache_key", "the plan's cache is kept under it")
     body, edits = {**plan.body, "prompt_cache_key": key}, (*plan.edits, added)
-    return replace(plan, body=body, edits=edits, headers={**plan.headers, "session-id": key})
+    return plan._replace(body=body, edits=edits, headers={**plan.headers, "session-id": key})
 
 
 class Answer:

@@ -9,8 +9,7 @@ A target is a model, also with its effort behind it, or one of the list's own: `
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 SPECIAL = ("@smallest", "@default")
 MAX_ALIASES = 1000
@@ -19,8 +18,7 @@ MAX_LENGTH = 200
 Fault = Literal["not_a_mapping", "too_many", "bad_name", "bad_pattern", "bad_target"]
 
 
-@dataclass(frozen=True, slots=True)
-class AliasProblem:
+class AliasProblem(NamedTuple):
     """What is wrong with one entry; `alias` is empty where it is the whole."""
 
     fault: Fault
@@ -31,9 +29,8 @@ class AliasProblem:
         return f"{self.alias}: {self.message}" if self.alias else self.message
 
 
-@dataclass(frozen=True, slots=True)
-class Aliases:
-    exact: Mapping[str, str] = field(default_factory=dict)
+class Aliases(NamedTuple):
+    exact: Mapping[str, str] = {}
     patterns: tuple[tuple[re.Pattern[str], str], ...] = ()
 
     def target(self, spellings: Sequence[str]) -> str | None:

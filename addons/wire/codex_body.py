@@ -1,7 +1,6 @@
 """What every body for the Codex backend has in common, whichever API the request came by."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from addons.wire import lite
@@ -51,8 +50,7 @@ def finish(body: Mapping[str, Any], answering: Answering, model: Resolved, edits
     return Plan(
         body=short.body,
         edits=edits.made(),
-        answering=replace(
-            answering,
+        answering=answering._replace(
             tool_names=short.tool_names,
             call_ids=short.call_ids,
             prompt_tokens=_tokens(sent) if answering.max_output_tokens or answering.stop else 0,

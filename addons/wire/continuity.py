@@ -12,9 +12,8 @@ whoever told the history, the backend hears the same.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from addons.wire.input_items import CALL_OF, ID_IS_NOISE, OUTPUT_OF, Item, item_type, message
 from addons.wire.plan import BadRequest, Edit
@@ -42,8 +41,7 @@ MAX_REFERRED = 1000
 _PLACE = re.compile(r"\binput\[(\d+)\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """One turn: what the client brought, and what came back."""
 
     input: Sequence[Item]
@@ -66,8 +64,7 @@ class Memory(Protocol):
         """Brought by the client or said to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expanded:
+class Expanded(NamedTuple):
     """A request that needs nobody's memory any more."""
 
     body: Mapping[str, Any]

@@ -7,8 +7,7 @@ shape `{"detail": ...}`, and pages that are not JSON at all (a Cloudflare challe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -37,8 +36,7 @@ CHALLENGE_MARKS = (b"_cf_chl_opt", b"/cdn-cgi/challenge-platform/", b"<title>jus
 MAX_MESSAGE = 2000
 
 
-@dataclass(frozen=True)
-class OpenAIError:
+class OpenAIError(NamedTuple):
     """One refusal, ready for the wire. `headers` carries what steers the SDKs' own retries (`retry-after`, `x-should-retry`)."""
 
     status: int
@@ -46,8 +44,8 @@ class OpenAIError:
     code: str | None = None
     type: str = ""
     param: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    more: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
+    more: Mapping[str, Any] = {}
     """Further members of the error, for clients that know them."""
 
     def body(self) -> bytes:

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from addons.wire import effort
 from addons.wire.aliases import Aliases
@@ -20,16 +19,14 @@ GENERATION = re.compile(r"(?P<generation>.*?\d+(?:\.\d+)*)(?:-(?P<size>.+))?")
 SNAPSHOT = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(NamedTuple):
     slug: str
     listed: bool = True
     efforts: tuple[str, ...] = ()
     lite: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(NamedTuple):
     """In the order in which OpenAI offers them: by `priority`, least first."""
 
     models: tuple[Model, ...] = ()
@@ -41,8 +38,7 @@ class Catalog:
         return [model for model in self.models if model.listed]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What a model's name comes down to. `efforts` is empty for a model that the catalog does not know."""
 
     slug: str

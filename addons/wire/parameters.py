@@ -6,8 +6,7 @@ What is null, or asks for what happens anyway (`idle`: `temperature: 1`, `n: 1`)
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from addons.wire.plan import BadRequest, Edit, Verb
 from addons.wire.refusals import expect, outside, wrong_value
@@ -25,8 +24,7 @@ MAX_NAME = 64
 MAX_UNKNOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One row: the treatment and its reason; then what is checked even if the value goes no further."""
 
     treatment: Treatment

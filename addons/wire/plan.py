@@ -1,15 +1,13 @@
 """What a client's request becomes, and what the side of the answer has to remember of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Dialect = Literal["responses", "chat"]
 Verb = Literal["added", "dropped", "emulated", "forced", "mapped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """One change to the client's request. `what` is a parameter or a place in the body, `why` a sentence for `explain`."""
 
     verb: Verb
@@ -30,21 +28,20 @@ class BadRequest(ValueError):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Answering:
+class Answering(NamedTuple):
     """What shapes the answer: the client's own words, and what was promised in the backend's stead."""
 
     dialect: Dialect
     stream: bool
     model: str
     """As the client wrote it; the answer repeats it."""
-    echo: Mapping[str, Any] = field(default_factory=dict)
+    echo: Mapping[str, Any] = {}
     """Responses only: the client's own parameters, as every response object repeats them."""
     max_output_tokens: int | None = None
     stop: tuple[str, ...] = ()
-    tool_names: Mapping[str, str] = field(default_factory=dict)
+    tool_names: Mapping[str, str] = {}
     """The backend's name to the client's, for those that had to be shortened."""
-    call_ids: Mapping[str, str] = field(default_factory=dict)
+    call_ids: Mapping[str, str] = {}
     """The same for call ids."""
     include_usage: bool = False
     legacy_functions: bool = False
@@ -56,11 +53,10 @@ class Answering:
     """An estimate, for the usage of an answer that is cut here: upstream is cancelled before it can tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     body: dict[str, Any]
     """For the backend."""
     edits: tuple[Edit, ...]
     answering: Answering
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     """Further headers for the backend."""

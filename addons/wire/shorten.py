@@ -8,8 +8,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from addons.wire.input_items import CALL_OF, OUTPUT_OF, item_type
 from addons.wire.parameters import Edits
@@ -24,13 +23,12 @@ NAMED = ("function", "custom")
 DEPTH = 2  # an additional_tools item has namespaces, which have tools
 
 
-@dataclass(frozen=True, slots=True)
-class Shortened:
+class Shortened(NamedTuple):
     """A body that fits, and what the backend's words stand for."""
 
     body: dict[str, Any]
-    tool_names: Mapping[str, str] = field(default_factory=dict)
-    call_ids: Mapping[str, str] = field(default_factory=dict)
+    tool_names: Mapping[str, str] = {}
+    call_ids: Mapping[str, str] = {}
 
 
 def shorten(body: dict[str, Any], edits: Edits) -> Shortened:

@@ -11,7 +11,6 @@ sent again is patience.py's to decide, and what it means for the account the poo
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from addons.wire import delays, errors, failures
@@ -40,8 +39,7 @@ Broken = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """`retry`: the same request may succeed if it is sent once more. `elsewhere`: but only on another account.
 
     A `sign_in` may be mended by renewing the token, and is dead if it is `elsewhere` too. A `client` that is `elsewhere` is
