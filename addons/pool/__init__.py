@@ -16,7 +16,7 @@ serve, it is taken after a while from a conversation that has no cache to lose, 
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from addons.pool.affinity import Homes
 from addons.pool.answers import Absence, Choice, Nobody, Standing
@@ -34,8 +34,7 @@ PROBE_SOON, PROBE_LATEST = 30.0, 55.0
 MAX_ACCOUNTS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     strategy: Strategy = "least-used"
     affinity: bool = True
 

@@ -1,7 +1,7 @@
 """What the pool answers: an account, or nobody, with the reasons; and how each account stands, for people."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from addons.pool.health import Failure, State
 from addons.wire import quota as quotas
@@ -25,8 +25,7 @@ class Choice:
         return f"{self.name}: {self.why}"
 
 
-@dataclass(frozen=True, slots=True)
-class Absence:
+class Absence(NamedTuple):
     """Why one account is not chosen. `until` is None if time does not help; `blame` is None if it was only tried already."""
 
     name: str
@@ -37,8 +36,7 @@ class Absence:
     """For this request: it will not be chosen again, whenever it is back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nobody:
+class Nobody(NamedTuple):
     """No account can serve. `first` is the one that is back first, and says best what the client is to be told; one that was tried
     only if there is no other.
     """
@@ -57,8 +55,7 @@ class Nobody:
         return "; ".join(f"{absence.name}: {absence.reason}" for absence in self.absences) or "there is no account"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """One account, for a status page."""
 
     name: str

@@ -11,8 +11,8 @@ asked now and then by a single request, a probe. A request that was sent before 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from addons.wire.quota import UNTOLD, Quota, merge
 from addons.wire.verdict import Blame, Verdict
@@ -20,8 +20,7 @@ from addons.wire.verdict import Blame, Verdict
 State = Literal["serving", "avoided", "resting", "out"]
 
 
-@dataclass(frozen=True, slots=True)
-class Cooldown:
+class Cooldown(NamedTuple):
     """Seconds without an account after a verdict: as long as upstream asks, else `first`, doubled by each failure in a row."""
 
     first: float
@@ -51,8 +50,7 @@ PROBE_LOST = 300.0
 CLOCK_SLACK = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cooling:
+class Cooling(NamedTuple):
     blame: Blame
     reason: str
     since: float
@@ -69,8 +67,7 @@ class Cooling:
         return new.until > self.until or (new.blame == self.blame and sent_at >= self.since)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     blame: Blame
     reason: str
     at: float
@@ -150,7 +147,7 @@ class Account:
         self.failures, self.cooling = 0, None
         if self.quota and cooling and cooling.blame == "plan":
             if self.quota.heard_at >= sent_at and self.quota.spent_until(now):
-                self.cooling = replace(cooling, rests=False)
+                self.cooling = cooling._replace(rests=False)
             else:
                 self.quota = self.quota.disproved(now)
 

@@ -51,10 +51,10 @@ def load(document: Any, now: float, rules: Rules = DEFAULT_RULES) -> Pool:
 
 def written(account: Account) -> dict[str, Any]:
     return {
-        "cooling": account.cooling and asdict(account.cooling),
+        "cooling": account.cooling and account.cooling._asdict(),
         "failures": account.failures,
         "told_at": account.told_at,
-        "last_failure": account.last_failure and asdict(account.last_failure),
+        "last_failure": account.last_failure and account.last_failure._asdict(),
         "quota": account.quota and asdict(account.quota),
         "turn": account.turn,
         "probed_at": account.probed_at,

@@ -1,8 +1,7 @@
 """Which of several accounts that could all serve: three ways to decide, each a function with its reason in words."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from addons.pool.health import Account
 
@@ -13,8 +12,7 @@ MAX_WEIGHT = 1000
 MAX_TURN = MAX_WEIGHT * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """An account in the policy's words. The highest priority that serves is used, and among equals the weight counts (from 1)."""
 
     name: str
@@ -22,8 +20,7 @@ class Member:
     weight: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(NamedTuple):
     """A member, and what is known of its account."""
 
     member: Member
