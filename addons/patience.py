@@ -15,13 +15,12 @@ as the Codex CLI and the SDKs do: it asks for a text, and what it costs to ask t
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from addons.wire.verdict import Verdict, of_connection
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Of one request. `seconds` and `longest_wait` pass without a byte to the client: nginx gives up after 60 s, others later."""
 
     attempts: int = 4
@@ -49,8 +48,7 @@ OF_THE_ACCOUNT = frozenset({"plan", "pace", "sign_in", "client"})
 TROUBLE = frozenset({"upstream", "network"})
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One that failed. `at` is when its verdict came, by the clock of `started` and `now`."""
 
     account: str
@@ -58,8 +56,7 @@ class Attempt:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """Send it once more in `after` seconds. `elsewhere`: on an account that this request has not been tried on; otherwise on the
     last one, with its token renewed if the last verdict is a `sign_in`. If that cannot be done, `SIGN_IN_DEAD` takes the place of
     the last verdict, and `decide` is asked again."""
@@ -68,8 +65,7 @@ class Again:
     elsewhere: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """The client gets the answer. `why` is for logs and `explain`."""
 
     why: str

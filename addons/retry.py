@@ -10,7 +10,6 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
@@ -205,8 +204,8 @@ class CodexRetry:
 
     async def _without_a_token(self, flow: http.HTTPFlow, reason: NotRenewed) -> Stop | None:
         """The account has no good token. Another one has, if there is another one."""
-        dead = replace(SIGN_IN_DEAD, reason=str(reason))
-        self.attempts[flow][-1] = replace(self.attempts[flow][-1], verdict=dead)
+        dead = SIGN_IN_DEAD._replace(reason=str(reason))
+        self.attempts[flow][-1] = self.attempts[flow][-1]._replace(verdict=dead)
         decision = self._decide(flow)
         if isinstance(decision, Stop) or not decision.elsewhere:
             raise reason.refused

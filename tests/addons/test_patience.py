@@ -1,7 +1,7 @@
 """Tables of what is decided after one failure or a few; properties of whole requests; 10,000 of them, lived to their end."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 import pytest
@@ -175,12 +175,12 @@ TOLD: dict[str, tuple[Verdict, dict[str, str]]] = {
     "too fast, an SDK does not": (answered(429, 61), {"retry-after": "61", "retry-after-ms": "61000"} | STOP),
     "a plan": (USED_UP, {"retry-after": "7200", "retry-after-ms": "7200000"} | STOP),
     "a plan that comes back soon": (
-        replace(USED_UP, wait=None, resets_at=NOW + 19.5),
+        USED_UP._replace(wait=None, resets_at=NOW + 19.5),
         {"retry-after": "20", "retry-after-ms": "19500"},
     ),
-    "a plan, told of later": (replace(USED_UP, wait=7200, resets_at=NOW + 19), {"retry-after": "19", "retry-after-ms": "19000"}),
-    "a plan that is back": (replace(USED_UP, wait=None, resets_at=NOW - 5), {}),
-    "a plan that nobody knows of": (replace(USED_UP, wait=None, resets_at=None), STOP),
+    "a plan, told of later": (USED_UP._replace(wait=7200, resets_at=NOW + 19), {"retry-after": "19", "retry-after-ms": "19000"}),
+    "a plan that is back": (USED_UP._replace(wait=None, resets_at=NOW - 5), {}),
+    "a plan that nobody knows of": (USED_UP._replace(wait=None, resets_at=None), STOP),
     "the request itself": (REQUEST, STOP),
     "a thing no account may do": (NOT_HERE, STOP),
     "a token": (TOKEN, STOP),
@@ -196,7 +196,7 @@ def test_what_the_client_is_told(verdict: Verdict, headers: dict[str, str]) -> N
 
 
 waits = st.floats(0, 1e7)
-verdicts = st.sampled_from(VERDICTS) | st.builds(replace, st.sampled_from(HOPEFUL), wait=waits, resets_at=st.none())
+verdicts = st.sampled_from(VERDICTS) | st.builds(Verdict._replace, st.sampled_from(HOPEFUL), wait=waits, resets_at=st.none())
 
 
 @given(verdicts)
