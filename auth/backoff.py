@@ -1,6 +1,6 @@
 """How long a failure stays everybody's answer before the issuer is asked again."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from auth.errors import TryAgainLater
 
@@ -10,8 +10,7 @@ LONGEST = 60.0
 LONGEST_ASKED = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class BackOff:
+class BackOff(NamedTuple):
     """The last failure; a fresh one means there was none."""
 
     failures: int = 0

@@ -3,10 +3,9 @@
 Without it, a proxy that restarts asks the issuer again with a token that was refused for good, every time.
 """
 
-import dataclasses
 import json
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 # One page. The file is always exactly this long and is overwritten in place, because it matters most when the disk is full:
 # a token that could not be saved is noted here, and no new block can be had for it.
@@ -15,8 +14,7 @@ SIZE = 4096
 MAX_TEXT = 96
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """Times are epoch seconds; 0 and "" mean never and nothing."""
 
     dead_token: str = ""  # fingerprint of the refresh token that the issuer refuses for good
@@ -39,7 +37,7 @@ def fingerprint(refresh_token: str) -> str:
 
 
 def pack(memory: Memory) -> bytes:
-    fields = {name: value[:MAX_TEXT] if isinstance(value, str) else value for name, value in dataclasses.asdict(memory).items()}
+    fields = {name: value[:MAX_TEXT] if isinstance(value, str) else value for name, value in memory._asdict().items()}
     return json.dumps(fields).encode().ljust(SIZE - 1) + b"\n"
 
 
@@ -53,6 +51,6 @@ def unpack(raw: bytes) -> Memory:
 
 
 def _from_fields(found: dict[str, object]) -> Memory:
-    known = {field.name: field.default for field in dataclasses.fields(Memory)}
+    known = Memory()._asdict()
     fits = {name: found[name] for name, default in known.items() if type(found.get(name)) is type(default)}
-    return dataclasses.replace(Memory(), **fits)  # type: ignore[arg-type]  # the line above compared the types
+    return Memory(**fits)  # type: ignore[arg-type]  # the line above compared the types

@@ -25,7 +25,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -66,8 +65,7 @@ MIN_NAP, MAX_NAP, UNSAVED_NAP = 1.0, 60.0, 5.0
 type State = Literal["unknown", "ok", "trouble", "login_required", "not_signed_in"]
 
 
-@dataclass(frozen=True, slots=True)
-class AccountStatus:
+class AccountStatus(NamedTuple):
     """For status lines and pages; no field holds a secret. Times are epoch seconds on the local clock."""
 
     name: str
@@ -167,8 +165,7 @@ class TokenSource:
         if self._held is None:
             return status
         document = self._held.document
-        return replace(
-            status,
+        return status._replace(
             kind=document.kind,
             email=document.claims.email,
             plan=document.access_claims.plan or document.claims.plan,
@@ -385,7 +382,7 @@ class TokenSource:
         return await self._store.recall() if self._memory_is_kept else self._memory
 
     async def _note(self, **changes: str | float) -> None:
-        self._memory = replace(await self._recall(), **changes)  # type: ignore[arg-type]
+        self._memory = (await self._recall())._replace(**changes)  # type: ignore[arg-type]
         self._memory_is_kept = await self._store.remember(self._memory)
 
     async def _bury(self, refresh_token: str, reason: str) -> LoginRequired:

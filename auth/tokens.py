@@ -10,7 +10,7 @@ late. So the lifetime is taken from the issuer and the starting point from us.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import jwt
 
@@ -26,8 +26,7 @@ MAX_CLOCK_ERROR = 86400.0
 AHEAD = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(NamedTuple):
     """The claims that we show or send on; None where the token does not say."""
 
     email: str | None = None
@@ -54,8 +53,7 @@ def read_claims_unverified(token: str | None) -> Claims:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Validity:
+class Validity(NamedTuple):
     """From `ahead_at` a refresh is welcome, from `stale_at` it is due, from `ends_at` the token is useless."""
 
     ahead_at: float = math.inf

@@ -9,7 +9,6 @@ import json
 import logging
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ class Disk(SmallDisk):
 async def attempt(source: TokenSource, disk: Disk) -> dict[str, Any]:
     bearer = (await source.get()).bearer
     status = source.status()
-    remembered = asdict(await disk.account.recall())
+    remembered = (await disk.account.recall())._asdict()
     return {"bearer": bearer, "state": status.state, "problem": status.problem, "remembered": remembered, **disk.report()}
 
 
