@@ -3,9 +3,8 @@
 import difflib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
@@ -45,24 +44,21 @@ class BeingWritten(BadPolicy):
     """Nobody can say what it will say."""
 
 
-@dataclass(frozen=True)
-class AccountRules:
+class AccountRules(NamedTuple):
     """In which order the accounts are used, where there are several."""
 
     pool: Rules = DEFAULT_RULES
-    members: Mapping[str, Member] = field(default_factory=dict)
+    members: Mapping[str, Member] = {}
     """By name; an account that is not among them has no priority and the weight of one."""
 
 
-@dataclass(frozen=True)
-class ShutdownRules:
+class ShutdownRules(NamedTuple):
     # Less than the 30 s after which Kubernetes kills, and the 90 s of systemd. Docker's 10 s are not enough for most answers.
     grace: float = 25.0
     """Seconds that requests have to come to their end when the proxy is asked to end."""
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     aliases: Aliases = NO_ALIASES
     show_reasoning: bool = True
     accounts: AccountRules = AccountRules()
@@ -162,7 +158,7 @@ def _redact_patterns(value: Any) -> tuple[str, ...]:
 
 def _shutdown(value: Any) -> ShutdownRules:
     told = _known(value, {"grace"}, "shutdown")
-    grace = told.get("grace", ShutdownRules.grace)
+    grace = told.get("grace", ShutdownRules().grace)
     if type(grace) not in (int, float) or not 0 <= grace <= MAX_GRACE:
         raise BadPolicy(f"{_shown(grace)} is not a number of seconds from 0 to {MAX_GRACE}", "shutdown", "grace")
     return ShutdownRules(grace)

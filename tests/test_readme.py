@@ -348,7 +348,7 @@ NUMBERS = ("no", "one", "two", "three", "four", "five")
         f"one of more than {Limits().longest_wait:.0f} seconds is told to the client",
         f"within {slow.HEAD:.0f} seconds and {connection.MAX_HEAD >> 10} KiB, a body within {slow.BODY:.0f} seconds",
         f"The last {kept.MAX_TURNS} turns or {kept.MAX_BYTES >> 20} MiB are kept",
-        f"go on for up to {policy.ShutdownRules.grace:.0f} seconds",
+        f"go on for up to {policy.ShutdownRules().grace:.0f} seconds",
         f"the last calls and their explanations, up to {page.MOST_CALLS}",
         f"Up to {NUMBERS[sign_in.MOST_WAITING]} sign-ins wait at a time, each for {device.DEADLINE / 60:.0f} minutes",
         f"is free after {presence.LEASE:.0f} seconds",
