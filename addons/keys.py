@@ -7,9 +7,8 @@ list of likely ones to try, which is what slow hashes with a salt are for.
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from addons.limits import Limits
 from addons.wire.aliases import NO_ALIASES, Aliases, validate_aliases
@@ -40,8 +39,7 @@ class BadKeys(ValueError):
         self.where = tuple(where)
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     label: str
     digest: bytes
     requests_per_minute: int | None = None

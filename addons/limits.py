@@ -91,8 +91,7 @@ class Window:
         return max(0.0, self.entries[-1].until + PERIOD - now) if self.used(now) else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
+class Gauge(NamedTuple):
     """One limit as a client is told of it, in the `x-ratelimit-` headers that OpenAI's answers have."""
 
     of: str
@@ -109,8 +108,7 @@ class Gauge:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
+class Over(NamedTuple):
     """What does not fit, and when it will."""
 
     gauge: Gauge
@@ -118,8 +116,7 @@ class Over:
     again_in: float
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What becomes of a request, and what it leaves."""
 
     over: Over | None

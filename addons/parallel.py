@@ -7,8 +7,7 @@ here is told by `client_disconnected`, and what is left of the exchange ends as 
 import asyncio
 import math
 import time
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -40,8 +39,7 @@ LOOK_UPS = ("GET", "HEAD", "DELETE", "OPTIONS")
 Fate = Literal["in", "full", "left"]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     since: float
     fate: asyncio.Future[Fate]
 

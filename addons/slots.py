@@ -12,12 +12,10 @@ Pure. A ticket is whatever the caller tells its requests apart by; it is in here
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Queued[Ticket: Hashable]:
+class Queued[Ticket: Hashable](NamedTuple):
     position: int
     """1 is next, if nobody comes or leaves meanwhile."""
     gave_way: Ticket | None = None

@@ -7,7 +7,6 @@ answers say so. When Redis is back, what is under way is counted again; what beg
 import logging
 from collections import deque
 from collections.abc import Collection, Hashable
-from dataclasses import replace
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
@@ -66,7 +65,7 @@ class SharedCounter[Ticket: Hashable]:
                 self.unsettled.append((key, number, 0))  # it may have been let in there, and the answer was lost
             else:
                 self._note(key, ticket, number)
-            return replace(asked, alone=True)
+            return asked._replace(alone=True)
         asked = as_asked(told, limits)
         if asked.over is None:
             self.own.of(key).take(ticket, wanted, limits, self.own.clock())
