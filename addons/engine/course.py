@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mitmproxy import http
 
@@ -29,8 +29,7 @@ Cause = Broken | Lapse
 """Why there is no answer: something about the connection, or a deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Seconds."""
 
     keepalive: float
@@ -40,8 +39,7 @@ class Limits:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(NamedTuple):
     """What is to be done with an answer that is slow in coming."""
 
     limits: Limits

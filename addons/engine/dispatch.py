@@ -8,9 +8,8 @@ import inspect
 import logging
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from mitmproxy import exceptions, flow, hooks, log
 from mitmproxy.addonmanager import AddonManager, safecall, traverse
@@ -59,8 +58,7 @@ def trigger(self: AddonManager, event: hooks.Hook) -> None:
         _forget(self)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(NamedTuple):
     chain: list[Any]
     lists: list[tuple[Any, list[Any]]]
     """Addons with others below them, and which: nobody says when that changes, a script that is loaded anew for instance."""
