@@ -9,8 +9,7 @@ import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -108,8 +107,7 @@ class NotRenewed(Exception):
         self.refused = refused
 
 
-@dataclass(frozen=True, slots=True)
-class Loan:
+class Loan(NamedTuple):
     """An account on its way with a request."""
 
     source: TokenSource
@@ -211,7 +209,7 @@ class CodexAccounts:
         """Another credential of the account that was lent to this flow, whose token is refused upstream. Raises NotRenewed."""
         loan = self.loans[flow]
         try:
-            renewed = replace(loan, credential=await loan.source.renew(loan.credential))
+            renewed = loan._replace(credential=await loan.source.renew(loan.credential))
         except AuthError as e:
             self.refused[loan.choice.name] = loan.credential
             if isinstance(e, LoginRequired):

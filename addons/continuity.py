@@ -10,8 +10,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
@@ -45,8 +44,7 @@ NOT_STREAMED = OpenAIError(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The half of a turn that is known before its answer."""
 
     owner: str

@@ -63,8 +63,7 @@ class BadDrill(ValueError):
     """The text says what is wrong with which fault, and what would be right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     kind: str
     amount: float = 0.0
     chance: float = 1.0

@@ -5,9 +5,9 @@ The bearer itself is no matter of redaction: it is put on the wire and never on 
 """
 
 import secrets
-from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -68,8 +68,7 @@ CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-lit
 _account_said: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True, slots=True)
-class Brought:
+class Brought(NamedTuple):
     """What a request has at its head for the gate, and for nobody after it."""
 
     digests: tuple[bytes, ...] = ()
