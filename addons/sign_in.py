@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -26,11 +26,12 @@ from addons.accounts import CodexAccounts
 from addons.gate import CodexGate
 from addons.guard import FAULT, Refused, guarded, is_open
 from addons.wire.errors import OpenAIError, json_object
-from auth import device
 from auth.authjson import API_KEY, AuthDocument
-from auth.device import DeviceCode
 from auth.errors import AuthError, LoginFailed, SaveFailed, TryAgainLater
 from auth.store import DEFAULT, AccountStore, is_own_name
+
+if TYPE_CHECKING:
+    from auth.device import DeviceCode
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class SignIn:
     account: AccountStore
     replace: bool
     """What somebody else has under that name."""
-    shown: asyncio.Future[DeviceCode]
+    shown: "asyncio.Future[DeviceCode]"
     begun: float
     """By the loop's clock."""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
@@ -87,7 +88,9 @@ class SignIn:
         return not self.task.done() and not self.task.cancelling()
 
     def seconds_left(self) -> float:
-        return self.begun + device.DEADLINE - asyncio.get_running_loop().time()
+        from auth.device import DEADLINE  # with the sign-in itself, see `_sign_in`
+
+        return self.begun + DEADLINE - asyncio.get_running_loop().time()
 
     def invitation(self) -> dict[str, Any]:
         """What is to be done. `device_auth_id`, with which the code is redeemed, is nobody's business."""
@@ -233,7 +236,7 @@ class CodexSignIn:
             del self.sign_ins[id]
 
     async def _sign_in(self, sign_in: SignIn) -> None:
-        # Nearly no start of the proxy leads to a sign-in from here.
+        # Nearly no start of the proxy leads to a sign-in from here, and to import what it takes is some milliseconds.
         from auth import login
 
         issuer = self.accounts.issuer

@@ -6,15 +6,18 @@ acted on the request is then unknown.
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
 
-from auth import device, grants
-from auth.device import Decision, DeviceCode
+from auth import grants
 from auth.errors import BadSetting, LoginFailed, TryAgainLater
 from auth.grants import CLIENT_ID, Refused, TokenGrant, TokenRequest, Unclear
 from auth.outbound import Outbound, http_client, is_loopback, is_url
+
+if TYPE_CHECKING:
+    from auth.device import Decision, DeviceCode
 
 ISSUER_URL = "https://auth.openai.com"
 
@@ -91,14 +94,18 @@ class Issuer:
             return None
         return grants.parse_api_key(answer.status, answer.body)
 
-    async def device_start(self) -> DeviceCode:
+    async def device_start(self) -> "DeviceCode":
         """Raises LoginFailed where device login is switched off."""
+        from auth import device  # 3 ms of each start, and nearly none leads to a sign-in
+
         request = device.usercode_request(self.client_id)
         answer = await self._post("/api/accounts/deviceauth/usercode", request)
         return device.parse_usercode(answer.status, answer.body, f"{self.url}/codex/device")
 
-    async def device_poll(self, shown: DeviceCode, interval: float, elapsed: float) -> Decision:
+    async def device_poll(self, shown: "DeviceCode", interval: float, elapsed: float) -> "Decision":
         """One poll. A granted code is exchanged with `device_redirect_uri`."""
+        from auth import device
+
         answer = await self._post("/api/accounts/deviceauth/token", device.poll_request(shown))
         return device.decide(answer.status, answer.body, interval, elapsed)
 
