@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from mitmproxy import contentviews, flow, http
 
 from addons.edits import EDITS
 from addons.upstreams import bare_path
-from addons.wire.readable_answer import Piece, answer_text
-from addons.wire.readable_request import request_text
+
+if TYPE_CHECKING:
+    from addons.wire.readable_answer import Piece
 
 # mitmproxy's own view of JSON has 1.
 PRIORITY = 2.0
@@ -30,6 +32,10 @@ class CodexContentview(contentviews.Contentview):
         self.moments[flow] = moments
 
     def prettify(self, data: bytes, metadata: contentviews.Metadata) -> str:
+        # 2 ms of each start, and mitmdump shows nobody anything.
+        from addons.wire.readable_answer import answer_text
+        from addons.wire.readable_request import request_text
+
         if isinstance(metadata.http_message, http.Request):
             return request_text(data, changes(metadata.flow))
         moments = self.moments.get(metadata.flow, ()) if metadata.flow else ()
@@ -48,7 +54,7 @@ def changes(shown: flow.Flow | None) -> list[str]:
     return [f"{verb} {what}: {why}" for verb, what, why in edits]
 
 
-def pieces(data: bytes, moments: Sequence[tuple[float, int]]) -> list[Piece]:
+def pieces(data: bytes, moments: Sequence[tuple[float, int]]) -> "list[Piece]":
     """The data as it came; all of it at once if it is not what was remembered, as when a user has edited it."""
     if sum(length for _, length in moments) != len(data):
         return [(None, data)]
