@@ -35,7 +35,6 @@ from addons.redact import CodexRedact
 from addons.retry import CodexRetry
 from addons.route import CodexRoute
 from addons.serve import CodexServe
-from addons.shared.together import Together
 from addons.shutdown import CodexShutdown
 from addons.sign_in import CodexSignIn
 from addons.slow import CodexSlow
@@ -55,6 +54,8 @@ engine.install()
 _outbound = Outbound.from_env(os.environ)
 _policy = CodexPolicy()
 _shared = Shared.from_env(os.environ)
+if _shared:
+    from addons.shared.together import Together  # 3 ms, which a proxy that runs alone does without
 _accounts = CodexAccounts(_outbound, lambda: _policy.current().accounts, _shared)
 _route = CodexRoute(_outbound.proxy_for)
 _catalog = CodexCatalog(_accounts, lambda: _route.bases, lambda agent: http_client(_outbound, agent))
