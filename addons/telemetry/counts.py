@@ -1,13 +1,20 @@
 """What is counted of each call that is over. All numbers are since the start; a reload of the script begins anew, as a restart.
 
-The label sets are few (labels.py), and their series are looked up once: counting a call takes some ten microseconds.
+The label sets are few (labels.py).
 """
 
-from collections.abc import Callable, Collection
+import math
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 
-import prometheus_client
 from mitmproxy import http
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from addons.telemetry.labels import NONE, OTHER, Names, endpoint_of, status_class
 from addons.traffic.exchange import Attempt, Exchange
@@ -30,86 +37,101 @@ REQUEST = ("endpoint", "model", "status", "outcome", "account", "key")
 KINDS = ("input", "cached", "output", "reasoning")
 
 
-class Series[Found](dict[tuple[str, ...], Found]):
-    """By labels. To find one by its labels takes the client library longer than to add to it."""
+class Spread:
+    """How often what was observed lay between which two bounds, and how much it was together."""
 
-    def __init__(self, find: Callable[[tuple[str, ...]], Found]) -> None:
-        self._find = find
+    __slots__ = ("bounds", "numbers", "total")
 
-    def __missing__(self, labels: tuple[str, ...]) -> Found:
-        found = self[labels] = self._find(labels)
-        return found
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.numbers = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.numbers[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """As Prometheus counts: in each are also those of the ones before it."""
+        return list(zip(map(floatToGoString, (*self.bounds, math.inf)), accumulate(self.numbers), strict=True))
 
 
-class CallCounts:
-    """`known_models` are those of the accounts' own lists."""
+class CallCounts(Collector):
+    """`known_models` are those of the accounts' own lists.
+
+    The client library's own counters take a lock, and four calls of Python, each time that one is added to; a call adds to eight.
+    Here the numbers are added up as they are, and become metrics when somebody asks, in any thread.
+    """
 
     def __init__(self, known_models: Callable[[], Collection[str]]) -> None:
         self.known_models = known_models
         # Not the one of the process: after a reload of the script everything would be in that already.
         self.registry = CollectorRegistry()
-        # Else there is one series more for each, with the time since when it is counted.
-        prometheus_client.disable_created_metrics()
+        self.registry.register(self)
         self.models, self.accounts, self.keys = Names(MAX_MODELS), Names(MAX_ACCOUNTS), Names(MAX_KEYS)
-        self.requests = Counter(
+        self.became: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        self.took: defaultdict[tuple[str, ...], Spread] = defaultdict(partial(Spread, DURATIONS))
+        self.began: defaultdict[tuple[str, ...], Spread] = defaultdict(partial(Spread, FIRST_TOKENS))
+        self.waited: Mapping[tuple[str, ...], Spread] = {(): Spread(WAITS)}
+        self.spent: defaultdict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(KINDS))
+        """Of each of the kinds."""
+        self.tried: defaultdict[tuple[str, ...], int] = defaultdict(int)
+
+    def collect(self) -> Iterator[Metric]:
+        yield _counter(
             "codex_mitm_requests",
             "Calls that are over, by what became of them; a 200 that broke off later has the outcome cut.",
             REQUEST,
-            registry=self.registry,
+            self.became,
         )
-        self.durations = Histogram(
+        yield _histogram(
             "codex_mitm_request_duration_seconds",
             "From the head of the request to the end of the answer; not of calls that the proxy refused.",
             ("endpoint", "model"),
-            buckets=DURATIONS,
-            registry=self.registry,
+            self.took,
         )
-        self.first_tokens = Histogram(
+        yield _histogram(
             "codex_mitm_first_token_seconds",
             "From the head of the request to the first word of the answer, as upstream said it.",
             ("endpoint", "model"),
-            buckets=FIRST_TOKENS,
-            registry=self.registry,
+            self.began,
         )
-        self.waits = Histogram(
-            "codex_mitm_queue_wait_seconds",
-            "How long the requests waited that had to wait for a slot.",
-            buckets=WAITS,
-            registry=self.registry,
+        yield _histogram(
+            "codex_mitm_queue_wait_seconds", "How long the requests waited that had to wait for a slot.", (), self.waited
         )
-        self.tokens = Counter(
+        yield _counter(
             "codex_mitm_tokens",
             "Tokens as upstream counted them; cached are among input, reasoning are among output.",
             ("kind", "model", "account", "key"),
-            registry=self.registry,
+            {
+                (kind, *labels): tokens
+                for labels, kinds in list(self.spent.items())
+                for kind, tokens in zip(KINDS, kinds, strict=True)
+            },
         )
-        self.attempts = Counter(
+        yield _counter(
             "codex_mitm_upstream_attempts",
             "Requests that were sent upstream, by the status of the answer or by why there was none. A call has one or more.",
             ("account", "result"),
-            registry=self.registry,
+            self.tried,
         )
-        self.became = Series(lambda labels: self.requests.labels(*labels).inc)
-        self.took = Series(lambda labels: self.durations.labels(*labels).observe)
-        self.began = Series(lambda labels: self.first_tokens.labels(*labels).observe)
-        self.spent = Series(lambda labels: [self.tokens.labels(kind, *labels).inc for kind in KINDS])
-        self.tried = Series(lambda labels: self.attempts.labels(*labels).inc)
 
     def ended(self, flow: http.HTTPFlow, call: Exchange) -> None:
         told = self._labels(call)
         endpoint, model, *_, account, key = told
-        self.became[told](1)
+        self.became[told] += 1
         if call.outcome != "refused":
-            self.took[endpoint, model](call.ended)
+            self.took[endpoint, model].observe(call.ended)
         if call.first_token is not None:
-            self.began[endpoint, model](call.first_token)
+            self.began[endpoint, model].observe(call.first_token)
         if call.queued is not None:
-            self.waits.observe(call.queued)
+            self.waited[()].observe(call.queued)
         if call.tokens:
-            for add, tokens in zip(self.spent[model, account, key], by_kind(call.tokens), strict=True):
-                add(tokens)
+            spent = self.spent[model, account, key]
+            for kind, tokens in enumerate(by_kind(call.tokens)):
+                spent[kind] += tokens
         for attempt in call.attempts:
-            self.tried[self.accounts.label(attempt.account, vouched=True), result(attempt)](1)
+            self.tried[self.accounts.label(attempt.account, vouched=True), result(attempt)] += 1
 
     def _labels(self, call: Exchange) -> tuple[str, ...]:
         told = (
@@ -139,4 +161,18 @@ def result(attempt: Attempt) -> str:
 
 def by_kind(tokens: Usage) -> list[int]:
     told = (tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens, tokens.reasoning_tokens)
-    return [max(0, min(number, MOST_TOKENS)) for number in told]
+    return [0 if number < 0 else MOST_TOKENS if number > MOST_TOKENS else number for number in told]
+
+
+def _counter(name: str, text: str, labels: Sequence[str], numbers: Mapping[tuple[str, ...], int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, number in list(numbers.items()):  # at once, as calls go on meanwhile
+        family.add_metric(values, number)
+    return family
+
+
+def _histogram(name: str, text: str, labels: Sequence[str], spreads: Mapping[tuple[str, ...], Spread]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, spread in list(spreads.items()):
+        family.add_metric(values, spread.buckets(), spread.total)
+    return family
