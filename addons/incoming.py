@@ -55,7 +55,7 @@ class CodexIncoming:
                 method=request.method,
                 path=request.path.partition("?")[0],
                 dialect=spoken(request),
-                headers=Headers(request.headers.items(multi=True)),
+                headers=Headers.of(request.headers.fields),
             )
 
     def request(self, flow: http.HTTPFlow) -> None:
@@ -64,7 +64,7 @@ class CodexIncoming:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response and engine.was_sent(flow) and (incoming := self.open.get(flow)):
-            incoming.upstream_headers, incoming.answer = Headers(flow.response.headers.items(multi=True)), None
+            incoming.upstream_headers, incoming.answer = Headers.of(flow.response.headers.fields), None
 
     def response(self, flow: http.HTTPFlow) -> None:
         if ctx.options.codex_traffic_bodies and flow.response and engine.was_sent(flow) and (incoming := self.open.get(flow)):

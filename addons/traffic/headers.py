@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
 # A name that ends in `*` is a prefix. None of these carries a credential, a cookie or the identity of an account.
 KEPT = (
@@ -50,15 +51,37 @@ KEPT = (
 MAX_HEADERS = 200
 
 
+# Names that are looked up once for all messages that have them: those of the same client, or the same server, are always the same.
+MAX_SHAPES = 128
+# Characters of names; somebody who sends more is looked up each time.
+MAX_SHAPE = 2048
+
+
+class Shape(NamedTuple):
+    """What the names of a message's headers say by themselves."""
+
+    names: tuple[str, ...]
+    kept: tuple[tuple[int, str], ...]
+    """The places of those with a value that may be kept, and their names."""
+
+
 class Headers:
     """What may be kept of one message's headers: `kept` with values, `names` of all of them, in lower case."""
 
     __slots__ = ("kept", "names")
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        known = [(name.lower(), value) for name, value in fields][:MAX_HEADERS]
-        self.kept = tuple((name, value) for name, value in known if may_be_kept(name))
-        self.names = tuple(sorted({name for name, _ in known}))
+        known = list(fields)
+        self.names, places = shape_of(tuple(name for name, _ in known))
+        self.kept = tuple((name, known[place][1]) for place, name in places)
+
+    @classmethod
+    def of(cls, fields: tuple[tuple[bytes, bytes], ...]) -> "Headers":
+        """As they are on the wire."""
+        headers = cls.__new__(cls)
+        headers.names, places = shape_of(tuple([name for name, _ in fields]))
+        headers.kept = tuple([(name, _text(fields[place][1])) for place, name in places])
+        return headers
 
     def get(self, name: str, default: str = "") -> str:
         return next((value for known, value in self.kept if known == name), default)
@@ -73,9 +96,25 @@ class Headers:
         return f"Headers({list(self.kept)})"
 
 
-NO_HEADERS = Headers()
+def shape_of(names: tuple[str, ...] | tuple[bytes, ...]) -> Shape:
+    return _known_shape(names) if sum(map(len, names)) <= MAX_SHAPE else _shape_of(names)
 
 
-@lru_cache(maxsize=1024)
+def _shape_of(names: tuple[str, ...] | tuple[bytes, ...]) -> Shape:
+    known = [(name if isinstance(name, str) else _text(name)).lower() for name in names[:MAX_HEADERS]]
+    return Shape(tuple(sorted(set(known))), tuple((place, name) for place, name in enumerate(known) if may_be_kept(name)))
+
+
+_known_shape = lru_cache(maxsize=MAX_SHAPES)(_shape_of)
+
+
+def _text(wire: bytes) -> str:
+    """As mitmproxy reads it."""
+    return wire.decode("utf-8", "surrogateescape")
+
+
 def may_be_kept(name: str) -> bool:
     return any(name == rule or (rule[-1] == "*" and name.startswith(rule[:-1])) for rule in KEPT)
+
+
+NO_HEADERS = Headers()
