@@ -3,13 +3,14 @@
 import math
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import add
 from typing import NamedTuple
 
-from addons.traffic.cleaning import cleaned
-from addons.traffic.exchange import Client, Exchange, QuotaWindow
+from addons.traffic.cleaning import cleaned, harmless
+from addons.traffic.exchange import Bodies, Client, Exchange, QuotaWindow
 from addons.traffic.packing import pack
 from addons.traffic.secrets import Search, find, find_yours, redacted_text
 from addons.traffic.stories import as_json, client_name, story_of
@@ -22,6 +23,9 @@ MAX_NAME = 200
 # Models are what clients write into their requests: of those that come up on one day so many have a row of their own.
 MAX_TOTALS = 500
 OTHERS = "(others)"
+
+# Of tokens, statuses, minutes.
+MOST = 1 << 40
 
 # Seconds. Gaps of the same kind that are closer together than this are one gap.
 SAME_GAP = 60.0
@@ -43,8 +47,8 @@ class Record(NamedTuple):
     quota: tuple[QuotaWindow, ...]
     story: str
     bodies: Mapping[str, bytes]
-    names: Mapping[str, frozenset[str]]
-    """By their kind."""
+    names: Mapping[str, Collection[str]]
+    """By their kind; of any length."""
 
 
 class Gap(NamedTuple):
@@ -58,10 +62,14 @@ class Gap(NamedTuple):
 
 def record_of(exchange: Exchange, body_limit: int = BODY_LIMIT, search: Search | None = None) -> Record:
     """`search` is for what the user wants out, beyond what looks like a secret."""
-    story = cleaned(story_of(exchange), search)
+    story = story_of(exchange)
+    text = None if search else harmless(story)
+    if text is None:
+        story = cleaned(story, search)
+        text = as_json(story)
     client = client_name(Client(*map(_text, story["client"])))[:MAX_NAME]
     tokens = exchange.tokens or Usage()
-    name, account, outcome = (_text(story[field]) for field in ("id", "account", "outcome"))
+    name, account, outcome = _text(story["id"]), _text(story["account"]), _text(story["outcome"])
     model = _text(story["model_used"] or story["model_asked"])[:MAX_NAME]
     started, ended = _seconds(exchange.started), _seconds(exchange.ended)
     first_token = None if exchange.first_token is None else _seconds(exchange.first_token)
@@ -82,24 +90,21 @@ def record_of(exchange: Exchange, body_limit: int = BODY_LIMIT, search: Search |
             int(exchange.failed),
             *map(_count, (tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens, tokens.reasoning_tokens)),
         ),
-        quota=tuple(
-            QuotaWindow(_count(w.minutes), _seconds(w.used_percent), None if w.resets_at is None else _seconds(w.resets_at))
-            for w in exchange.quota
-        ),
-        story=as_json(story),
-        bodies={part: pack(body, body_limit, search) for part, body in exchange.bodies._asdict().items() if body is not None},
+        quota=tuple(map(_window, exchange.quota)),
+        story=text,
+        bodies={
+            part: pack(body, body_limit, search)
+            for part, body in zip(Bodies._fields, exchange.bodies, strict=True)
+            if body is not None
+        },
         names={
-            "event": _as_names(story["events"]),
+            "event": story["events"],
             "field": _clean_paths(exchange.event_fields) if not search else _paths_without_yours(exchange.event_fields, search),
-            "unknown": _as_names(story["unknown"]),
-            "header": _as_names(story["upstream_headers"]["names"]),
-            "error": _as_names([story["error"][1] or story["error"][0]] if story["error"] else []),
+            "unknown": story["unknown"],
+            "header": story["upstream_headers"]["names"],
+            "error": [story["error"][1] or story["error"][0]] if story["error"] else (),
         },
     )
-
-
-def _as_names(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name[:MAX_NAME] for name in names if name)
 
 
 @lru_cache(maxsize=32)
@@ -107,17 +112,22 @@ def _clean_paths(paths: frozenset[str]) -> frozenset[str]:
     """An answer has two hundred of them, and the next answer the same."""
     if find("\n".join(paths).encode("utf-8", "replace")):
         paths = frozenset(map(redacted_text, paths))
-    return _as_names(path.encode("utf-8", "replace").decode() for path in paths)
+    return frozenset(path.encode("utf-8", "replace").decode() for path in paths)
 
 
 def _paths_without_yours(paths: frozenset[str], search: Search) -> frozenset[str]:
     found = find_yours([path.encode("utf-8", "replace") for path in paths], search)
-    return _as_names(map(redacted_text, paths, found))
+    return frozenset(map(redacted_text, paths, found))
 
 
 def _text(value: str | None) -> str:
     """NULL is not taken there."""
     return value or ""
+
+
+def _window(told: QuotaWindow) -> QuotaWindow:
+    resets_at = None if told.resets_at is None else _seconds(told.resets_at)
+    return QuotaWindow(_count(told.minutes), _seconds(told.used_percent), resets_at)
 
 
 def _seconds(value: float) -> float:
@@ -127,7 +137,7 @@ def _seconds(value: float) -> float:
 
 def _count(value: int) -> int:
     """Upstream can write any number; SQLite's have 64 bits, and a sum of them has to fit too."""
-    return max(0, min(int(value), 1 << 40))
+    return int(value) if 0 <= value <= MOST else 0 if value < 0 else MOST
 
 
 class Tables:
@@ -135,9 +145,9 @@ class Tables:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._names: dict[str, set[str]] = {}
+        self._names: defaultdict[str, set[str]] = defaultdict(set)
         for kind, name in connection.execute("SELECT kind, name FROM names"):
-            self._names.setdefault(kind, set()).add(name)
+            self._names[kind].add(name)
 
     def insert(self, records: Sequence[Record]) -> None:
         """All in one go: what SQLite does for a call takes less time than a statement of its own would."""
@@ -222,10 +232,10 @@ class Tables:
     def _note_names(self, records: Iterable[Record]) -> None:
         for record in records:
             for kind, names in record.names.items():
-                known = self._names.setdefault(kind, set())
-                if names <= known:
+                known = self._names[kind]
+                if known.issuperset(names):
                     continue
-                new = sorted(names - known)[: max(0, MAX_NAMES - len(known))]
+                new = sorted({name[:MAX_NAME] for name in names if name} - known)[: max(0, MAX_NAMES - len(known))]
                 known.update(new)
                 rows = [(kind, name, record.started, record.id) for name in new]
                 self._connection.executemany("INSERT OR IGNORE INTO names VALUES (?,?,?,?)", rows)

@@ -5,7 +5,8 @@ What is added to `Exchange` later has a default, and so an old story can still b
 
 import json
 import re
-from dataclasses import asdict
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from addons.traffic.exchange import Attempt, Client, Exchange, Failure, QuotaWindow
@@ -18,22 +19,27 @@ PLAIN = (
     "account account_why upstream status"
 ).split()
 HEADERS = ("client_headers", "upstream_request_headers", "upstream_headers", "answer_headers")
+TOKENS = Usage.__match_args__
+
+# Thirty members at once take a fifth of the time of one by one.
+_plain: Callable[[Exchange], tuple[Any, ...]] = attrgetter(*PLAIN)
+_headers: Callable[[Exchange], tuple[Headers, ...]] = attrgetter(*HEADERS)
+_tokens: Callable[[Usage], tuple[Any, ...]] = attrgetter(*TOKENS)
 
 
 def story_of(exchange: Exchange) -> dict[str, Any]:
-    told: dict[str, Any] = {name: getattr(exchange, name) for name in PLAIN}
+    told: dict[str, Any] = dict(zip(PLAIN, _plain(exchange), strict=True))
     told["endpoint"] = exchange.endpoint.partition("?")[0]
-    told["client"] = list(exchange.client)
-    told["attempts"] = [list(attempt) for attempt in exchange.attempts]
+    told["client"] = [*exchange.client]
+    told["attempts"] = [[*attempt] for attempt in exchange.attempts]
     told["edits"] = [[edit.verb, edit.what, edit.why] for edit in exchange.edits]
-    told["error"] = list(exchange.error) if exchange.error else None
-    told["tokens"] = asdict(exchange.tokens) if exchange.tokens else None
+    told["error"] = [*exchange.error] if exchange.error else None
+    told["tokens"] = dict(zip(TOKENS, _tokens(exchange.tokens), strict=True)) if exchange.tokens else None
     told["quota"] = [[window.minutes, window.used_percent, window.resets_at] for window in exchange.quota]
-    told["events"] = dict(exchange.events)
+    told["events"] = exchange.events
     told["unknown"] = sorted(exchange.unknown)
-    for name in HEADERS:
-        headers: Headers = getattr(exchange, name)
-        told[name] = {"kept": [list(field) for field in headers.kept], "names": list(headers.names)}
+    for name, headers in zip(HEADERS, _headers(exchange), strict=True):
+        told[name] = {"kept": headers.kept, "names": headers.names}
     return told
 
 
@@ -49,7 +55,7 @@ def as_json(story: dict[str, Any]) -> str:
 def exchange_of(text: str) -> Exchange:
     told = json.loads(text)
     fields: dict[str, Any] = {name: told[name] for name in PLAIN if name in told}
-    fields |= {name: _headers(told[name]) for name in HEADERS}
+    fields |= {name: _headers_in(told[name]) for name in HEADERS}
     return Exchange(
         **fields,
         client=Client(*told["client"]),
@@ -65,15 +71,16 @@ def exchange_of(text: str) -> Exchange:
 
 # The first word, or that there was one.
 _PRODUCT = re.compile(r"\[redacted [^]]*\]|[^ ]+")
+_VERSION = re.compile(r"/v?[0-9].*")
 
 
 def client_name(client: Client) -> str:
     """What a person calls it: the key's label, else the program of the user agent without its version, else where it is."""
     product = _PRODUCT.match(client.agent)
-    return client.label or (re.sub(r"/v?[0-9].*", "", product[0]) if product else "") or client.address
+    return client.label or (_VERSION.sub("", product[0]) if product else "") or client.address
 
 
-def _headers(told: dict[str, Any]) -> Headers:
+def _headers_in(told: dict[str, Any]) -> Headers:
     kept = [(name, value) for name, value in told["kept"]]
     known = {name for name, _ in kept}
     return Headers([*kept, *((name, "") for name in told["names"] if name not in known)])
