@@ -3,7 +3,6 @@
 Fields are paths of at most three names, `response.usage.input_tokens`, with `[]` behind a list. The values are not looked at.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 DEPTH = 3
@@ -18,6 +17,12 @@ MAX_TYPES = 200
 MAX_FIELDS = 2000
 # Of a list only the first entries: they are alike too.
 ENTRIES = 20
+NESTED = {dict, list}
+# An answer has about 30 kinds of objects, and the next one the same: their paths are put together once. Not those of an object whose
+# names are a book.
+MAX_KINDS = 2000
+MAX_NAMES = 100
+MAX_LETTERS = 5000
 
 
 class EventNames:
@@ -27,7 +32,7 @@ class EventNames:
         self.counts: dict[str, int] = {}
         self._fields: set[str] = set()
 
-    def note(self, kind: str, event: Mapping[str, Any]) -> None:
+    def note(self, kind: str, event: dict[str, Any]) -> None:
         count = self.counts.get(kind, 0)
         if count or len(self.counts) < MAX_TYPES:
             self.counts[kind] = count + 1
@@ -39,22 +44,34 @@ class EventNames:
         return frozenset(self._fields)
 
 
-def paths(event: Mapping[str, Any], prefix: str = "") -> list[str]:
+def paths(event: dict[str, Any], prefix: str = "") -> list[str]:
     found: list[str] = []
     _collect(event, prefix, DEPTH, found)
     return found
 
 
-def _collect(value: Mapping[str, Any], prefix: str, depth: int, found: list[str]) -> None:
+# By what the paths begin with, and the names.
+_known: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+
+def _collect(value: dict[str, Any], prefix: str, depth: int, found: list[str]) -> None:
     """Without generators and patterns: the first of each type are looked at in every call, before its client has them."""
+    found += _known.get((prefix, *value)) or _paths_of(prefix, tuple(value))
+    if depth == 1:
+        return
     for name, inner in value.items():
-        path = prefix + name
-        found.append(path)
-        if depth == 1 or name in CLIENTS_OWN:
+        if not inner or type(inner) not in NESTED or name in CLIENTS_OWN:
             continue
-        if isinstance(inner, dict):
-            _collect(inner, path + ".", depth - 1, found)
-        elif isinstance(inner, list):
-            for entry in inner[:ENTRIES]:
-                if isinstance(entry, dict):
-                    _collect(entry, path + "[].", depth - 1, found)
+        if type(inner) is dict:
+            _collect(inner, f"{prefix}{name}.", depth - 1, found)
+            continue
+        for entry in inner[:ENTRIES]:
+            if type(entry) is dict:
+                _collect(entry, f"{prefix}{name}[].", depth - 1, found)
+
+
+def _paths_of(prefix: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    paths = tuple(prefix + name for name in names)
+    if len(_known) < MAX_KINDS and len(names) <= MAX_NAMES and sum(map(len, paths)) <= MAX_LETTERS:
+        _known[prefix, *names] = paths
+    return paths
