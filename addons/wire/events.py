@@ -120,15 +120,20 @@ class Reader:
         """
         if not event.data:
             return _empty(event.name)
-        parsed, again = _json_of(event.data)
-        if parsed == "[DONE]":
-            return None
+        again = False
+        try:
+            parsed = orjson.loads(event.data)
+        except orjson.JSONDecodeError:
+            parsed, again = _read_again(event.data)
         if not isinstance(parsed, dict):
+            if parsed == "[DONE]":
+                return None
             raise Malformed("an event that is no JSON object")
         kind = parsed.get("type")
         if not isinstance(kind, str):
             kind = parsed["type"] = _type_of(parsed, event.name)
-        _check(kind, parsed)
+        if kind.startswith("response."):
+            _check(kind, parsed)
         if (again or self._halves) and kind in DELTAS:
             self._join_halves(parsed)
         return _paired(parsed) if again else parsed
@@ -150,13 +155,10 @@ def _empty(name: bytes) -> Event:
     return {"type": kind}
 
 
-def _json_of(data: bytes) -> tuple[Any, bool]:
-    """What the data is, and whether it may hold halves of surrogate pairs."""
-    try:
-        return orjson.loads(data), False
-    except orjson.JSONDecodeError:
-        if data.strip() == b"[DONE]":
-            return "[DONE]", False
+def _read_again(data: bytes) -> tuple[Any, bool]:
+    """What the data is that is no JSON to orjson, and whether it may hold halves of surrogate pairs."""
+    if data.strip() == b"[DONE]":
+        return "[DONE]", False
     try:
         # Numbers by orjson, so that none is read that it could not write. A mangled byte is no reason to lose the event.
         text, number = data.decode("utf-8", "replace"), orjson.loads
@@ -185,10 +187,8 @@ def _type_of(parsed: Event, name: bytes) -> str:
 
 
 def _check(kind: str, event: Event) -> None:
-    if not kind.startswith("response."):
-        return
     for member, value in event.items():
-        if value is not None and type(value) is not TYPES.get(member, type(value)):
+        if member in TYPES and type(value) is not TYPES[member] and value is not None:
             raise Malformed(f"{kind}: {member} of another type")
     if kind in NEEDED:
         member = NEEDED[kind]
