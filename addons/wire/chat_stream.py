@@ -61,6 +61,7 @@ class ChatWriter:
         }
         if answering.include_usage:
             self._envelope["usage"] = None
+        self._around: tuple[bytes, bytes] | None = None  # what stands before and behind each delta in the stream
         self._silent = True
         self._calls: dict[int, int] = {}  # the item's output_index: how many calls came before it
         self._has_arguments = False  # the call that is being told
@@ -69,14 +70,17 @@ class ChatWriter:
         self._length = 0  # of the content
         self._starts: dict[tuple[int, int], int] = {}  # where in the content a part begins
 
-    def chunks(self, event: Event) -> list[Chunk]:
-        """What the client is told because of one event of the story, a failure excepted."""
+    def deltas(self, event: Event) -> list[Chunk]:
+        """What the message gains by one event of the story."""
         teller = TELLERS.get(event["type"])
         return teller(self, event) if teller else []
 
     def tell(self, event: Event) -> list[bytes]:
-        told = [encode(written(chunk)) for chunk in self.chunks(event)]
-        return told + [DONE] if event["type"] in ENDS else told
+        teller = TELLERS.get(event["type"])
+        if teller is None:
+            return []
+        told = [self._framed(delta) for delta in teller(self, event)]
+        return told + self._end(event) if event["type"] in ENDS else told
 
     def fail(self, event: Event, error: OpenAIError) -> list[bytes]:
         return [encode(error.body()), DONE]
@@ -84,19 +88,32 @@ class ChatWriter:
     def keepalive(self) -> list[bytes]:
         return [KEEPALIVE]
 
-    def _chunk(self, delta: Chunk, finish_reason: str | None = None) -> Chunk:
+    @property
+    def envelope(self) -> Chunk:
+        """What every chunk of the answer says, whatever else it does."""
+        return self._envelope
+
+    def _framed(self, delta: Chunk) -> bytes:
+        """A chunk as it is sent. It differs from the one before by its delta alone, so only that is written anew."""
+        if self._around is None:
+            before, _, behind = encode(written(self._chunk({}, None))).rpartition(b"{}")
+            self._around = before, behind
+        before, behind = self._around
+        return before + written(delta) + behind
+
+    def _chunk(self, delta: Chunk, finish_reason: str | None) -> Chunk:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return {**self._envelope, "choices": [choice]}
 
     def _say(self, member: str, value: Any) -> list[Chunk]:
-        said = [self._chunk({member: value})]
-        if self._silent:
-            self._silent = False
-            said.insert(0, self._chunk(OPENINGS.get(member, OTHER_OPENING)))
-        return said
+        if not self._silent:
+            return [{member: value}]
+        self._silent = False
+        return [OPENINGS.get(member, OTHER_OPENING), {member: value}]
 
     def _on_response(self, event: Event) -> list[Chunk]:
         self._envelope["service_tier"] = event["response"].get("service_tier") or self._envelope["service_tier"]
+        self._around = None
         return []
 
     def _on_part(self, event: Event) -> list[Chunk]:
@@ -162,14 +179,16 @@ class ChatWriter:
 
     def _on_end(self, event: Event) -> list[Chunk]:
         self._on_response(event)
-        told = [self._chunk(OPENINGS["content"])] if self._silent else []
-        told.append(self._chunk({}, self._finish_reason(event)))
-        usage = usage_of(event["response"])
-        if self._answering.include_usage and usage:
-            told.append({**self._envelope, "choices": [], "usage": usage.for_chat()})
-        return told
+        return [OPENINGS["content"]] if self._silent else []
 
-    def _finish_reason(self, event: Event) -> str:
+    def _end(self, event: Event) -> list[bytes]:
+        told = [encode(written(self._chunk({}, self.finish_reason(event))))]
+        if self._answering.include_usage and (usage := usage_of(event["response"])):
+            told.append(encode(written({**self._envelope, "choices": [], "usage": usage.for_chat()})))
+        return [*told, DONE]
+
+    def finish_reason(self, event: Event) -> str:
+        """Of an answer that ends with this event."""
         if event["type"] == "response.incomplete":
             details = event["response"].get("incomplete_details")
             reason = details.get("reason") if isinstance(details, dict) else None

@@ -72,11 +72,9 @@ class ChatFolder(Folder):
         self._annotations: list[Chunk] = []
 
     def tell(self, event: Event) -> list[bytes]:
-        chunks = self._writer.chunks(event)
-        for chunk in chunks:
-            for choice in chunk["choices"]:
-                self._merge(choice["delta"])
-        return [self._completion(event, chunks)] if event["type"] in ENDS else []
+        for delta in self._writer.deltas(event):
+            self._merge(delta)
+        return [self._completion(event)] if event["type"] in ENDS else []
 
     def _merge(self, delta: Chunk) -> None:
         for member, value in delta.items():
@@ -96,11 +94,11 @@ class ChatFolder(Folder):
         opened, pieces = self._calls[index]
         pieces.append(call[opened["type"]][_argument(opened)])
 
-    def _completion(self, event: Event, chunks: list[Chunk]) -> bytes:
-        finish = next(choice for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"])
+    def _completion(self, event: Event) -> bytes:
         usage = usage_of(event["response"])
-        choice = {"index": 0, "message": self._message(), "logprobs": None, "finish_reason": finish["finish_reason"]}
-        envelope = {**chunks[0], "object": "chat.completion"}
+        finish_reason = self._writer.finish_reason(event)
+        choice = {"index": 0, "message": self._message(), "logprobs": None, "finish_reason": finish_reason}
+        envelope = {**self._writer.envelope, "object": "chat.completion"}
         return written({**envelope, "choices": [choice], "usage": usage.for_chat() if usage else None})
 
     def _message(self) -> Chunk:

@@ -81,27 +81,26 @@ class Items:
         self._items: dict[int, Item] = {}
         self._out: list[Event] = []
 
-    def take(self, event: Event) -> list[Event]:
-        """What is to be told because of it. Raises Malformed. The event is used up: it may be among what is returned."""
-        if not self._cut:
-            kind = event["type"]
-            if kind in DELTAS:
-                self._on_delta(DELTAS[kind], event)
-            elif kind in HANDLERS:
-                HANDLERS[kind](self, event)
-            else:
-                self._out.append(event)
-        return self._told()
+    def take(self, event: Event, out: list[Event]) -> None:
+        """Adds to `out` what is to be told because of it. Raises Malformed. The event is used up: it may be among what is told."""
+        if self._limits is not None and self._cut:
+            return
+        self._out = out
+        handler = HANDLERS.get(event["type"])
+        if handler:
+            handler(self, event)
+        else:
+            out.append(event)
 
-    def close(self, status: str) -> list[Event]:
+    def close(self, status: str, out: list[Event]) -> None:
         """After a cut: the ends of what has been begun. What was held back stays untold."""
         self._limits = None
+        self._out = out
         for item in self._items.values():
             if not item.done:
                 for text in item.texts.values():
                     text.held = ""
                 self._on_done({"type": DONE, "output_index": item.index, "item": {"status": status}})
-        return self._told()
 
     def values(self) -> list[Event]:
         """The items in order, as far as they have been told."""
@@ -112,19 +111,16 @@ class Items:
     def _cut(self) -> bool:
         return self._limits is not None and self._limits.reached is not None
 
-    def _told(self) -> list[Event]:
-        out, self._out = self._out, []
-        return out
-
     def _on_added(self, event: Event) -> None:
         value = event["item"] = self._tidied(event["item"])
         self._items[event["output_index"]] = Item(event["output_index"], value)
         self._out.append(event)
 
-    def _on_delta(self, family: Family, event: Event) -> None:
+    def _on_delta(self, event: Event) -> None:
         if delta := event.get("delta"):
-            item = self._items[event["output_index"]]
-            text = self._text(item, family, _place_of(event, family))
+            family, item = DELTAS[event["type"]], self._items[event["output_index"]]
+            at = event.get(family.place) if family.place else 0
+            text = item.texts.get((family.stem, at)) or self._text(item, family, _place_of(event, family))
             if not text.told:
                 self._say(text, delta, event)
 
@@ -263,6 +259,7 @@ def _is_part(part: Any) -> bool:
 
 
 HANDLERS: dict[str, Callable[[Items, Event], None]] = {
+    **dict.fromkeys(DELTAS, Items._on_delta),
     ADDED: Items._on_added,
     DONE: Items._on_done,
     "response.output_text.annotation.added": Items._on_annotation,

@@ -13,7 +13,7 @@ from addons.wire import failures
 from addons.wire.errors import OpenAIError
 from addons.wire.events import Event, Fate, Malformed, Reader, fate_of
 from addons.wire.sse import Decoder, EventTooLarge, ServerEvent
-from addons.wire.story import FAILED, Story
+from addons.wire.story import FAILED, KINDS, Story
 from addons.wire.usage import Usage
 
 # What an answer can be in all, for all of it is remembered: its terminal event repeats it. 128 000 tokens, the most that a model
@@ -52,7 +52,7 @@ class Stage:
         """Hears every event of upstream's, before anything is made of it."""
 
     def __call__(self, data: bytes) -> list[bytes]:
-        if self.finished:
+        if self._story.over:
             return []
         out = self._translate(data)
         if self._held is None:
@@ -133,11 +133,11 @@ class Stage:
             return
         if self.on_event:
             self.on_event(parsed)
-        fate = fate_of(parsed["type"])
+        kind = parsed["type"]
+        fate = Fate.TOLD if kind in KINDS else fate_of(kind)
         if fate is Fate.TOLD:
             self._room -= len(event.data)
-            told = self._story.take(parsed) if self._room >= 0 else self._story.fail(TOO_MUCH)
-            self._tell(told, out)
+            self._tell(self._story.take(parsed) if self._room >= 0 else self._story.fail(TOO_MUCH), out)
         elif fate is Fate.ASIDE:
             self.side_events.append(parsed)
         elif (self._held is None or self.decided) and not self.finished:

@@ -86,6 +86,8 @@ class Story:
             answering.show_annotations,
         )
         self._state = State.NEW
+        self.over = False
+        """The client has had its terminal event."""
         self.response: Event = {"id": response_id, "created_at": created_at}
         """Upstream's own response object as it was told last; whole when the answer is over."""
         self.decided = False
@@ -94,13 +96,9 @@ class Story:
         self.usage: Usage | None = None
         self.wants_cancel = False
 
-    @property
-    def over(self) -> bool:
-        return self._state is State.OVER
-
     def take(self, event: Event) -> list[Event]:
         """What is to be told because of it. The event is used up."""
-        kind = kind_of(event)
+        kind = KINDS.get(event["type"]) or _other(event)
         if kind not in LEGAL[self._state]:
             return []
         out: list[Event] = []
@@ -138,7 +136,7 @@ class Story:
         if self._state is State.NEW:
             self._open({}, out)
         for due in self._turns.take(event):
-            out += self._items.take(due)
+            self._items.take(due, out)
         self.decided = self.decided or kind is Kind.ITEM
         if self._limits.reached:
             self.wants_cancel = True
@@ -149,7 +147,7 @@ class Story:
         self._open(response, out)
         final, complete = response.get("output"), event["type"] == "response.completed"
         for due in self._turns.finish(final if isinstance(final, list) else [], complete):
-            out += self._items.take(due)
+            self._items.take(due, out)
         if self._limits.reached:
             self._cut(response, out)
         else:
@@ -158,7 +156,7 @@ class Story:
     def _cut(self, response: Event, out: list[Event]) -> None:
         too_long = self._limits.reached == "max_output_tokens"
         status = "incomplete" if too_long else "completed"
-        out += self._items.close(status)
+        self._items.close(status, out)
         usage = usage_of(response) or estimated_usage(self.response, self._prompt_tokens, self._limits.tokens)
         details = {"reason": "max_output_tokens"} if too_long else None
         self._end(status, {**response, "incomplete_details": details}, usage, out)
@@ -185,7 +183,7 @@ class Story:
 
     def _end(self, status: str, response: Event, usage: Usage | None, out: list[Event]) -> None:
         self._state = State.OVER
-        self.decided = True
+        self.over = self.decided = True
         self.usage = usage
         told = usage.for_responses() if usage else None
         self._learn({**response, "status": status, "output": self._items.values(), "usage": told})
@@ -196,6 +194,6 @@ class Story:
         self.response = {**self.response, **{k: v for k, v in response.items() if v is not None or k not in self.response}}
 
 
-def kind_of(event: Event) -> Kind:
-    kind = KINDS.get(event["type"])
-    return kind or (Kind.OTHER if event.get("output_index") is None else Kind.ITEM)
+def _other(event: Event) -> Kind:
+    """Of a type that is in no table: about an item, or about the answer."""
+    return Kind.OTHER if event.get("output_index") is None else Kind.ITEM

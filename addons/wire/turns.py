@@ -27,6 +27,7 @@ OWNERS = {kind: family.item for kind, family in (DELTAS | DONES).items()} | {
     "response.reasoning_summary_part.done": "reasoning",
     "response.output_text.annotation.added": "message",
 }
+BOUNDS = {ADDED, DONE}
 # What an item looks like before anything has been said.
 NOTHING_YET: dict[str, Any] = {"content": [], "summary": [], "arguments": "", "input": "", "status": "in_progress"}
 BLANKS: dict[str, Event] = {"message": {"role": "assistant", "content": []}, "reasoning": {"summary": []}}
@@ -43,6 +44,9 @@ class Turns:
 
     def take(self, event: Event) -> list[Event]:
         """The events whose turn it is now. Raises Malformed."""
+        index = event.get("output_index")
+        if index in self._open and (self._floor is None or self._floor == index) and event["type"] not in BOUNDS:
+            return [event]  # as nearly all of them: a piece of an item that is being told
         out: list[Event] = []
         self._place(event, out)
         if self._waiting:
