@@ -68,7 +68,7 @@ class CodexDiscovery:
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
-        if not is_open(flow) or flow.request.method != "GET":
+        if flow.request.method != "GET" or not is_open(flow):
             return
         if choose(ctx.options.codex_upstream, flow.metadata[ACCOUNT_KIND]) == "codex":
             return

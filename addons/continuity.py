@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -67,6 +67,9 @@ class Shelf(Protocol):
         """Everywhere. Returns why that is not possible, if so."""
 
 
+type _Answer = Callable[[CodexContinuity, Turn, Mapping[str, str]], dict[str, Any]]
+
+
 class CodexContinuity:
     """Before `CodexRoute`, which refuses the paths that are answered here. `CodexTranslate` asks it to expand and to keep."""
 
@@ -77,26 +80,27 @@ class CodexContinuity:
         self.asked: WeakKeyDictionary[http.HTTPFlow, Asked] = WeakKeyDictionary()
 
     @guarded
-    async def request(self, flow: http.HTTPFlow) -> None:
-        if not is_open(flow) or is_codex_cli(flow.request.headers):
-            return
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         path = bare_path(flow.request.path)
         found = _PATH.fullmatch(path)
-        if not found or path in CODEX_PATHS or choose(ctx.options.codex_upstream, flow.metadata[ACCOUNT_KIND]) != "codex":
-            return
+        if not found or path in CODEX_PATHS or not is_open(flow) or is_codex_cli(flow.request.headers):
+            return None
         answer = _ANSWERS.get((flow.request.method, found[2]))
-        if answer:
-            await self._recall(flow, {found[1]}, set())
-            turn = self._turn(flow, found[1])
-            if flow.request.method == "DELETE":
-                await self._forget(turn)
-            document = answer(self, turn, flow.request.query)
-            flow.response = engine.json_response(200, written(document))
+        if not answer or choose(ctx.options.codex_upstream, flow.metadata[ACCOUNT_KIND]) != "codex":
+            return None
+        return self._answer(flow, found[1], answer)
 
-    async def response(self, flow: http.HTTPFlow) -> None:
+    async def _answer(self, flow: http.HTTPFlow, response_id: str, answer: _Answer) -> None:
+        await self._recall(flow, {response_id}, set())
+        turn = self._turn(flow, response_id)
+        if flow.request.method == "DELETE":
+            await self._forget(turn)
+        document = answer(self, turn, flow.request.query)
+        flow.response = engine.json_response(200, written(document))
+
+    def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """What the client does next may come to another proxy, which has to know of this one's answer by then."""
-        if telling := self.telling.pop(flow, None):
-            await telling
+        return self.telling.pop(flow, None)
 
     async def recall(self, flow: http.HTTPFlow, body: Mapping[str, Any]) -> None:
         """Before `expand`, which has to find in memory what the request goes on from. Raises Refused."""
@@ -175,7 +179,7 @@ class CodexContinuity:
         raise Refused(NOT_CANCELLED)
 
 
-_ANSWERS: Mapping[tuple[str, str], Callable[[CodexContinuity, Turn, Mapping[str, str]], dict[str, Any]]] = {
+_ANSWERS: Mapping[tuple[str, str], _Answer] = {
     ("GET", ""): CodexContinuity._show,
     ("DELETE", ""): CodexContinuity._delete,
     ("GET", "/input_items"): CodexContinuity._list_input,

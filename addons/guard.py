@@ -4,9 +4,8 @@
 
 import asyncio
 import functools
-import inspect
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mitmproxy import exceptions, http
@@ -23,8 +22,10 @@ OURS = "codex.our_fault"
 FAULT = OpenAIError(500, "codex-mitm failed on this request; its log says where")
 
 
-# Hooks that wait for something: a slot, a token, a better moment.
-_waiting: set[asyncio.Task[None]] = set()
+# Tasks in which a hook is under way that may wait for something: a slot, a token, a better moment. And those of them that are
+# not to wait any longer.
+_waiting: set[asyncio.Task[Any]] = set()
+_ended: set[asyncio.Task[Any]] = set()
 
 
 class Refused(Exception):
@@ -42,32 +43,29 @@ def is_ours(flow: http.HTTPFlow) -> bool:
 
 def is_open(flow: http.HTTPFlow) -> bool:
     """Ours, and nobody has answered, failed or finished it yet: hooks of all addons are called even then."""
-    return is_ours(flow) and flow.live and not flow.response and not flow.error
+    # `is_ours` once more, because every addon asks this about every call.
+    return flow.live and not flow.response and not flow.error and isinstance(flow.client_conn.proxy_mode, ReverseMode)
 
 
-def guarded(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """For `requestheaders`, `request` and `response` hooks, sync or async: what escapes becomes the answer.
+def guarded(hook: Callable[..., Awaitable[None] | None]) -> Callable[..., Any]:
+    """For `requestheaders`, `request` and `response` hooks: what escapes becomes the answer.
 
-    Not for `responseheaders`, whose answer is still on its way: that is `guarded_head`.
+    They are sync, or async, or sync and return what is to be waited for: a hook that has nothing to do with most calls costs these
+    no coroutine. Not for `responseheaders`, whose answer is still on its way: that is `guarded_head`.
     """
-    if inspect.iscoroutinefunction(hook):
-
-        @functools.wraps(hook)
-        async def guarded_async(self: Any, flow: http.HTTPFlow) -> None:
-            await _run_async(hook(self, flow), flow)
-
-        return guarded_async
 
     @functools.wraps(hook)
-    def guarded_sync(self: Any, flow: http.HTTPFlow) -> None:
+    def guarded_hook(self: Any, flow: http.HTTPFlow) -> Awaitable[None] | None:
         try:
-            hook(self, flow)
+            waiting = hook(self, flow)
         except exceptions.AddonHalt:
             raise
         except Exception as e:  # noqa: BLE001 - this is the boundary
             _answer(flow, e)
+            return None
+        return None if waiting is None else _wait_for(waiting, flow)
 
-    return guarded_sync
+    return guarded_hook
 
 
 def guarded_head(hook: Callable[[Any, http.HTTPFlow], None]) -> Callable[[Any, http.HTTPFlow], None]:
@@ -97,33 +95,30 @@ def _fault_instead(flow: http.HTTPFlow) -> list[bytes]:
 
 def end_waiting() -> None:
     """The proxy comes to its end: requests whose hook waits for something are refused now."""
-    for task in list(_waiting):
+    for task in _waiting - _ended:
+        _ended.add(task)
         task.cancel()
 
 
-async def _run_async(running: Coroutine[Any, Any, None], flow: http.HTTPFlow) -> None:
+async def _wait_for(waiting: Awaitable[None], flow: http.HTTPFlow) -> None:
+    """In mitmproxy's task for this event, as `asyncio.timeout` does it: what is cancelled here ends here, and the addons after this
+    one still have their turn."""
+    task = asyncio.current_task()
+    assert task
+    _waiting.add(task)
     try:
-        await _unless_ended(running)
+        await waiting
     except exceptions.AddonHalt:
         raise
+    except asyncio.CancelledError:
+        if task not in _ended or task.uncancel():  # somebody else has cancelled it as well
+            raise
+        _answer(flow, Refused(engine.PROXY_STOPPED))
     except Exception as e:  # noqa: BLE001 - this is the boundary
         _answer(flow, e)
-
-
-async def _unless_ended(running: Coroutine[Any, Any, None]) -> None:
-    """A task of its own, so that it can be cancelled and the addons after it still have their turn. Most hooks wait for nothing,
-    and are done when it is made."""
-    task = asyncio.Task(running, loop=asyncio.get_running_loop(), name="codex hook", eager_start=True)
-    if not task.done():
-        _waiting.add(task)
-        task.add_done_callback(_waiting.discard)
-    try:
-        await task
-    except asyncio.CancelledError:
-        present = asyncio.current_task()
-        if present and present.cancelling():
-            raise
-        raise Refused(engine.PROXY_STOPPED) from None
+    finally:
+        _waiting.discard(task)
+        _ended.discard(task)
 
 
 def _answer(flow: http.HTTPFlow, reason: Exception) -> None:

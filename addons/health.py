@@ -6,7 +6,7 @@ Both need no key, because load balancers and orchestrators have none. So neither
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -82,9 +82,10 @@ class CodexHealth:
         """Why no more requests are wanted, as `the proxy is shutting down`. Set by whoever ends the proxy."""
 
     @guarded
-    async def request(self, flow: http.HTTPFlow) -> None:
-        if not is_open(flow) or not probes.is_probe(flow):
-            return
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        return self._answer(flow) if probes.is_probe(flow) and is_open(flow) else None
+
+    async def _answer(self, flow: http.HTTPFlow) -> None:
         path = probes.bare(flow.request.path)
         if path == probes.HEALTH:
             flow.response = told("alive")

@@ -1,5 +1,7 @@
 """What the proxy answers by itself: the models, in OpenAI's shape, from the account's own list."""
 
+from collections.abc import Awaitable
+
 import orjson
 from mitmproxy import ctx, http
 
@@ -20,14 +22,17 @@ class CodexLocal:
         self.policy = policy
 
     @guarded
-    async def request(self, flow: http.HTTPFlow) -> None:
-        if not is_open(flow) or flow.request.method != "GET" or is_codex_cli(flow.request.headers):
-            return
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        if flow.request.method != "GET" or not is_open(flow) or is_codex_cli(flow.request.headers):
+            return None
         path = bare_path(flow.request.path)
         if path != "/models" and not path.startswith("/models/"):
-            return
+            return None
         if choose(ctx.options.codex_upstream, flow.metadata[ACCOUNT_KIND]) != "codex":
-            return
+            return None
+        return self._answer(flow, path)
+
+    async def _answer(self, flow: http.HTTPFlow, path: str) -> None:
         document = self._document(path, await self.catalog.current(flow))
         flow.response = engine.json_response(200, orjson.dumps(document))
 

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,17 @@ class CodexPage:
                 logger.info("sign in, and see what goes on: %s", address_of(*server.listen_addrs[0][:2]))
 
     @guarded
-    async def request(self, flow: http.HTTPFlow) -> None:
-        if not is_open(flow) or flow.request.method not in ("GET", "HEAD"):
-            return
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        if flow.request.method not in ("GET", "HEAD") or not is_open(flow):
+            return None
         path, _, query = flow.request.path.partition("?")
         if path == PATH:
             flow.response = http.Response.make(200, self.body, dict(self.head))
-        elif path == CALLS_PATH:
-            document = await asyncio.to_thread(last_calls, self.traffic.recorder, self.traffic.path, limit_of(query))
-            flow.response = engine.json_response(200, orjson.dumps(document), {"cache-control": "no-store"})
+        return self._show_calls(flow, limit_of(query)) if path == CALLS_PATH else None
+
+    async def _show_calls(self, flow: http.HTTPFlow, limit: int) -> None:
+        document = await asyncio.to_thread(last_calls, self.traffic.recorder, self.traffic.path, limit)
+        flow.response = engine.json_response(200, orjson.dumps(document), {"cache-control": "no-store"})
 
 
 def address_of(host: str, port: int) -> str:

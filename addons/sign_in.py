@@ -144,10 +144,12 @@ class CodexSignIn:
             sign_in.task.cancel()
 
     @guarded
-    async def request(self, flow: http.HTTPFlow) -> None:
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         path = flow.request.path.partition("?")[0]
-        if not is_open(flow) or not (path == PATH or path.startswith(f"{PATH}/")):
-            return
+        asked = path == PATH or path.startswith(f"{PATH}/")
+        return self._answer(flow, path) if asked and is_open(flow) else None
+
+    async def _answer(self, flow: http.HTTPFlow, path: str) -> None:
         answers = self._answers(path)
         answer = answers.get(flow.request.method)
         if answer is None:

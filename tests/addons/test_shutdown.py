@@ -63,6 +63,22 @@ async def test_a_request_whose_hook_waits_is_refused() -> None:
     assert flow.response and flow.response.status_code == 503 and b'"proxy_stopped"' in (flow.response.content or b"")
 
 
+async def test_the_addons_after_it_have_their_turn_and_may_wait() -> None:
+    flow = tflow.tflow()
+
+    async def hooks_of_two() -> None:
+        await Waits().request(flow)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.sleep(60)
+
+    waiting = asyncio.get_running_loop().create_task(hooks_of_two())
+    await asyncio.sleep(0)
+    end_waiting()
+    await waiting
+    assert flow.response and not waiting.cancelling()
+
+
 async def test_a_hook_that_somebody_else_cancels_stays_cancelled() -> None:
     flow = tflow.tflow()
     waiting = asyncio.get_running_loop().create_task(Waits().request(flow))
