@@ -17,6 +17,7 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.utils import asyncio_utils
 
+from addons import heads
 from addons.guard import Refused, guarded, is_open
 from addons.names import user_agent
 from addons.patience import LIMITS, retry_headers
@@ -44,6 +45,7 @@ RESPONSE_ID = "codex.response_id"
 
 # A client may ask for an account by name: to look into a fault, or to repeat what another request did.
 WANTED = "x-codex-account"
+_WANTED = heads.in_bytes((WANTED,))
 
 # Seconds between two looks for accounts that were added or removed.
 SEARCH_EVERY = 5.0
@@ -189,8 +191,11 @@ class CodexAccounts:
     async def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow):
             return
-        await self._find_if_none()
-        if wanted := flow.request.headers.pop(WANTED, ""):
+        told = heads.told(flow.request.headers, _WANTED)
+        if told:
+            heads.take_off(flow.request.headers, (WANTED,))
+        if wanted := told.get(WANTED):
+            await self._find_if_none()
             if wanted not in self.roster.sources:
                 raise Refused(OpenAIError(400, f"there is no account '{wanted[:64]}' here", code="no_account", param=WANTED))
             self.wanted[flow] = wanted
@@ -247,7 +252,8 @@ class CodexAccounts:
                 self.roster.pool.homes.settle([response_key(answered)], loan.choice.name, self.roster.clock())
 
     async def _lend(self, flow: http.HTTPFlow, kind: str | None = None) -> Credential:
-        await self._find_if_none()
+        if not self.roster.sources:
+            await self._find_if_none()
         await self.look_again()
         keys = self._keys(flow)
         tried, wait_until = self.tried.setdefault(flow, set()), self.roster.clock() + LIMITS.longest_wait
@@ -314,8 +320,8 @@ class CodexAccounts:
 
     def _out_of_question(self, flow: http.HTTPFlow) -> set[str]:
         wanted = self.wanted.get(flow)
-        others = {name for name in self.roster.sources if name != wanted} if wanted else set()
-        return self.tried.get(flow, set()) | others
+        tried = self.tried.get(flow, set())
+        return tried | {name for name in self.roster.sources if name != wanted} if wanted else tried
 
     def _keys(self, flow: http.HTTPFlow) -> list[str]:
         """With one account there is nothing to keep together, and no body is read for it."""

@@ -34,7 +34,7 @@ class CodexClock:
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
-        if not is_open(flow) or UPSTREAM not in flow.metadata or "upgrade" in flow.request.headers:
+        if UPSTREAM not in flow.metadata or not is_open(flow) or "upgrade" in flow.request.headers:
             return
         engine.watch(
             flow,

@@ -1,10 +1,11 @@
 """The other end of the gate: what each answer says of a key's limits and to a page, and what the request has used of them."""
 
+from collections.abc import Awaitable
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
-from addons import engine, hosts
+from addons import engine, heads, hosts
 from addons.gate import CodexGate
 from addons.guard import guarded_head, is_ours
 from addons.route import UPSTREAM
@@ -32,22 +33,22 @@ class CodexExit:
         if streamed and guest and guest.key and guest.key.tokens_per_minute and not self.translate.answers.get(flow):
             self._listen(flow, flow.response)
 
-    async def response(self, flow: http.HTTPFlow) -> None:
+    def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if not flow.response or not is_ours(flow) or engine.is_resending(flow):
-            return
+            return None
         self._tell(flow, flow.response)  # once more, for an answer that took the place of another
-        await self._over(flow)
+        return self._over(flow)
 
-    async def error(self, flow: http.HTTPFlow) -> None:
-        await self._over(flow)
+    def error(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        return self._over(flow)
 
     def _tell(self, flow: http.HTTPFlow, response: http.Response) -> None:
         """What upstream lets pages do does not count here, and its limits do not where the key has its own."""
         if engine.was_sent(flow):
-            for name in [name for name in response.headers if name.lower().startswith("access-control-")]:
-                del response.headers[name]
-        if guest := self.gate.guests.get(flow):
-            response.headers.update(guest.limits | (hosts.for_page(guest.origin) if guest.origin else {}))
+            heads.take_off_family(response.headers, b"access-control-")
+        guest = self.gate.guests.get(flow)
+        if guest and (guest.limits or guest.origin):
+            heads.put(response.headers, guest.limits | (hosts.for_page(guest.origin) if guest.origin else {}))
 
     def _listen(self, flow: http.HTTPFlow, response: http.Response) -> None:
         assert isinstance(response.stream, StreamChain)
@@ -63,8 +64,10 @@ class CodexExit:
 
         response.stream.stages.insert(0, hear)  # upstream's own words
 
-    async def _over(self, flow: http.HTTPFlow) -> None:
+    def _over(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        if not self.gate.is_counted(flow):
+            return None
         answer, overheard = self.translate.answers.get(flow), self.overheard.get(flow)
         usage = answer.stage.usage if answer else overheard.usage if overheard else None
         is_refused = not engine.was_sent(flow) or (flow.response is not None and flow.response.status_code >= 400)
-        await self.gate.over(flow, usage.total_tokens if usage else 0 if is_refused else None)
+        return self.gate.over(flow, usage.total_tokens if usage else 0 if is_refused else None)

@@ -17,7 +17,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 from mitmproxy.utils import human
 
-from addons import engine, hosts, probes
+from addons import engine, heads, hosts, probes
 from addons.asked_model import asked_model
 from addons.counter import Counter, OwnCounter
 from addons.edits import in_a_header
@@ -47,6 +47,9 @@ NO_KEY = OpenAIError(
 
 # The page, which is the same for everybody and asks for the key itself; and what tells a stranger yes or no and nothing else.
 WITHOUT_A_KEY = {(method, path) for method in ("GET", "HEAD") for path in ("/", probes.HEALTH, probes.READY)}
+
+# What tells of a web page.
+_OF_PAGES = heads.in_bytes(("origin", "sec-fetch-site", "sec-fetch-mode"))
 
 # A guessed key is a stolen plan; one of `python -m auth key add` has 47 characters.
 SHORT_KEY = 16
@@ -150,7 +153,7 @@ class CodexGate:
             flow.response = http.Response.make(204, b"", hosts.preflight(guest.origin, flow.request.headers))
             return
         self._check_key(flow, guest, shown.digests)
-        flow.request.headers.pop("origin", None)  # it was for this proxy
+        heads.take_off(flow.request.headers, ("origin",))  # it was for this proxy
         del flow.metadata[TURNED_AWAY]
 
     def _check_host(self, flow: http.HTTPFlow, authority: str) -> None:
@@ -159,17 +162,17 @@ class CodexGate:
         if len(given) != 1 and not (flow.request.is_http10 and not given):
             raise Refused(one_host_wanted(len(given)))
         here = flow.client_conn.sockname
-        names = self.names | hosts.names_of([here[0]] if here else [])
-        for name in (*given, *([authority] if authority else [])):
-            if not hosts.is_served(name, names):
+        for name in (*given, authority) if authority else given:
+            if not hosts.is_served(name, self.names) and not (here and hosts.is_served(name, hosts.names_of([here[0]]))):
                 raise Refused(host_refused(name))
 
     def _check_origin(self, flow: http.HTTPFlow, guest: Guest) -> None:
         headers = flow.request.headers
-        origin = headers.get("origin")
+        told = heads.told(headers, _OF_PAGES)
+        origin = told.get("origin")
         if origin is None:
             # What is the same for everybody may be linked to. All else costs a look upstream, even if nobody can read it there.
-            if hosts.comes_from_a_page(headers) and not (hosts.follows_a_link(headers) and needs_no_key(flow.request)):
+            if hosts.comes_from_a_page(told) and not (hosts.follows_a_link(told) and needs_no_key(flow.request)):
                 raise Refused(origin_refused("another page"))
             return
         scheme = "https" if flow.client_conn.tls else "http"
@@ -205,10 +208,9 @@ class CodexGate:
 
     def _is_for_everybody(self, flow: http.HTTPFlow) -> bool:
         """The connection counts as well as the options: it may be older than they are."""
-        if self.env.get(OPEN) == OPEN_TO_ALL:
-            return True
         here = flow.client_conn.sockname
-        return not self.exposed and here is not None and hosts.is_loopback(here[0])
+        is_near = not self.exposed and here is not None and hosts.is_loopback(here[0])
+        return is_near or self.env.get(OPEN) == OPEN_TO_ALL
 
     # -- the whole request
 
@@ -275,6 +277,12 @@ class CodexGate:
             for handler in list(ctx.master.addons.get("proxyserver").connections.values()):
                 if handler.client is flow.client_conn:
                     engine.hang_up(handler, flow.server_conn)  # which closes the client's side in good form
+
+    # -- when it is over
+
+    def is_counted(self, flow: http.HTTPFlow) -> bool:
+        guest = self.guests.get(flow)
+        return guest is not None and guest.key is not None and not guest.key.limits.are_none
 
     async def over(self, flow: http.HTTPFlow, tokens: int | None) -> None:
         """A request of a key is over, and has used so many tokens; None if nobody can say."""

@@ -41,6 +41,9 @@ def plain(host: str) -> str:
 
 def is_served(authority: str, names: Collection[str]) -> bool:
     """`names` in their plain spelling."""
+    as_said = _AUTHORITY.fullmatch(authority.strip())
+    if as_said and (as_said[1] in LOOPBACK or as_said[1] in names):  # what clients say is plain already
+        return True
     return (host := host_of(authority)) is not None and (host in LOOPBACK or host in names)
 
 
@@ -89,6 +92,7 @@ def follows_a_link(headers: Mapping[str, str]) -> bool:
     return headers.get("sec-fetch-mode") == "navigate"
 
 
+@lru_cache(maxsize=256)  # of the addresses that this machine has, asked with each request
 def is_loopback(listen_host: str) -> bool:
     if listen_host == "localhost":
         return True

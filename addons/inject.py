@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from mitmproxy import ctx, http
 
-from addons import engine
+from addons import engine, heads
 from addons.accounts import CodexAccounts
 from addons.edits import note
 from addons.guard import FAULT, Refused, guarded, is_open
@@ -14,6 +14,9 @@ from addons.upstreams import BaseUrl, Upstream
 from addons.wire.errors import OpenAIError
 from addons.wire.plan import Edit
 from auth.source import Credential
+
+_WHY = "the proxy speaks for itself, under its own name"
+_INTRODUCED = (Edit("forced", "header user-agent", _WHY), Edit("added", "header originator", _WHY))
 
 
 def secret_headers(credential: Credential, upstream: Upstream) -> dict[str, str] | OpenAIError:
@@ -44,6 +47,12 @@ class CodexInject:
     def __init__(self, accounts: CodexAccounts, bases: Callable[[], Mapping[Upstream, BaseUrl]]) -> None:
         self.accounts = accounts
         self.bases = bases
+        self.own_name: dict[str, str] = {}
+
+    def configure(self, updated: set[str]) -> None:
+        if "codex_originator" in updated:
+            originator = ctx.options.codex_originator
+            self.own_name = {"originator": originator, "user-agent": user_agent(originator)}
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
@@ -63,11 +72,9 @@ class CodexInject:
         if isinstance(headers, OpenAIError):
             raise Refused(headers)
         engine.put_on_the_wire(flow, headers)
-        request.headers.update(shown(headers, credential.account))
+        heads.put(request.headers, shown(headers, credential.account))
 
     def introduce(self, flow: http.HTTPFlow) -> None:
         """Name ourselves to the Codex backend. A Codex CLI speaks for itself."""
-        headers, why = flow.request.headers, "the proxy speaks for itself, under its own name"
-        note(flow, [Edit("forced", "header user-agent", why), Edit("added", "header originator", why)])
-        headers["originator"] = ctx.options.codex_originator
-        headers["user-agent"] = user_agent(ctx.options.codex_originator)
+        note(flow, _INTRODUCED)
+        heads.put(flow.request.headers, self.own_name)

@@ -5,7 +5,7 @@ The bearer itself is no matter of redaction: it is put on the wire and never on 
 """
 
 import secrets
-from functools import cache
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 
-from addons import engine
+from addons import engine, heads
 from addons.guard import guarded_head, is_ours
 from addons.keys import digest_of
 
@@ -64,6 +64,9 @@ CLIENT, OWNER = "codex.client", "codex.owner"
 # Where a client's key can stand; the first that is there is the one that counts.
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key")
 
+# What is read of a head before it is taken off.
+_READ = heads.in_bytes((*CREDENTIALS, "user-agent", "chatgpt-account-id"))
+
 # What a Codex CLI says that its own account is: on no flow, and repeated to nobody but itself.
 _account_said: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
 
@@ -83,16 +86,16 @@ _brought: WeakKeyDictionary[http.HTTPFlow, Brought] = WeakKeyDictionary()
 _SALT = secrets.token_bytes(16)
 
 
-def client_of(flow: http.HTTPFlow, salt: bytes = _SALT) -> str:
+def client_of(peer: str, headers: Mapping[str, str], salt: bytes = _SALT) -> str:
     """Tells one client from another as long as the salt is the same, and tells nothing about it."""
-    peer = flow.client_conn.peername[0] if flow.client_conn.peername else ""
-    signs = [peer, *(flow.request.headers.get(name, "") for name in ("authorization", "x-api-key", "api-key", "user-agent"))]
+    signs = [peer, *[headers.get(name, "") for name in ("authorization", "x-api-key", "api-key", "user-agent")]]
     return blake2b("\n".join(signs).encode("utf-8", "surrogateescape"), digest_size=8, key=salt).hexdigest()
 
 
-def owner_of(headers: http.Headers, salt: bytes = _SALT) -> str:
+def owner_of(headers: Mapping[str, str], salt: bytes = _SALT) -> str:
     """Whose key it is, wherever it stands and whichever program on whichever machine sends it. Without a key all are the same."""
-    credential = bare_key(next((headers[name] for name in CREDENTIALS if headers.get(name)), ""))
+    given = [value for name in CREDENTIALS if (value := headers.get(name))]
+    credential = bare_key(given[0]) if given else ""
     return blake2b(credential.encode("utf-8", "surrogateescape"), digest_size=16, key=salt).hexdigest()
 
 
@@ -123,20 +126,9 @@ def is_sign_in(request: http.Request) -> bool:
     return request.pretty_host == urlsplit(ctx.options.codex_issuer_url).hostname
 
 
-def take_off(headers: http.Headers, names: tuple[str, ...]) -> None:
-    """In one go: a look for each name alone would cost more than the rest of this addon."""
-    unwanted = in_bytes(names)
-    headers.fields = tuple(field for field in headers.fields if field[0].lower() not in unwanted)
-
-
-@cache
-def in_bytes(names: tuple[str, ...]) -> frozenset[bytes]:
-    return frozenset(name.encode() for name in names)
-
-
 def is_passing(flow: http.HTTPFlow) -> bool:
     """Between a client that has this proxy as its HTTPS_PROXY and wherever it goes."""
-    return bool(ctx.options.codex_mode == "forward" and not is_ours(flow))
+    return not is_ours(flow) and bool(ctx.options.codex_mode == "forward")
 
 
 def is_event_stream(response: http.Response) -> bool:
@@ -157,16 +149,19 @@ class CodexRedact:
                 pass_on(flow.request, FROM_REQUESTS)
                 flow.request.stream = is_sign_in(flow.request)  # what streams is not kept
             return
-        flow.metadata[CLIENT] = client_of(flow, self.salt)
-        flow.metadata[OWNER] = owner_of(flow.request.headers, self.salt)
-        if account := flow.request.headers.get("chatgpt-account-id"):
+        request, peer = flow.request, flow.client_conn.peername
+        told = heads.told(request.headers, _READ)
+        flow.metadata[CLIENT] = client_of(peer[0] if peer else "", told, self.salt)
+        flow.metadata[OWNER] = owner_of(told, self.salt)
+        if account := told.get("chatgpt-account-id"):
             _account_said[flow] = account
-        keys = [bare_key(flow.request.headers[name]).strip() for name in CREDENTIALS if name in flow.request.headers]
-        authority = flow.request.authority.rpartition("@")[2] if flow.request.is_http11 or flow.request.is_http10 else ""
-        _brought[flow] = Brought(tuple(digest_of(key) for key in keys if key), authority)
-        take_off(flow.request.headers, FROM_REQUESTS)
-        if flow.request.is_http11 or flow.request.is_http10:
-            flow.request.authority = ""  # the absolute form's; it can carry user:password@
+        keys = [bare_key(told[name]).strip() for name in CREDENTIALS if name in told]
+        authority = ""
+        if request.data.authority and (request.is_http11 or request.is_http10):
+            authority = request.authority.rpartition("@")[2]
+            request.authority = ""  # the absolute form's; it can carry user:password@
+        _brought[flow] = Brought(tuple([digest_of(key) for key in keys if key]), authority)
+        heads.take_off(request.headers, FROM_REQUESTS)
 
     def request(self, flow: http.HTTPFlow) -> None:
         if is_passing(flow) and is_sign_in(flow.request):
@@ -175,7 +170,7 @@ class CodexRedact:
     @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response and is_ours(flow):
-            take_off(flow.response.headers, FROM_ANSWERS)
+            heads.take_off(flow.response.headers, FROM_ANSWERS)
         elif flow.response and is_passing(flow):
             pass_on(flow.response, FOR_THE_CLIENT)
             flow.response.stream = is_sign_in(flow.request) or is_event_stream(flow.response)

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
-from addons import engine
+from addons import engine, heads
 from addons.accounts import CodexAccounts, NotRenewed
 from addons.guard import OURS, Refused, guarded, is_ours
 from addons.inject import CodexInject
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 # For the record: one entry for each attempt that failed.
 ATTEMPTS = "codex.attempts"
+
+# Who repeats by itself.
+_READ = heads.in_bytes(("x-stainless-retry-count", "originator"))
 
 # The deadlines, as verdicts know them.
 LAPSES: Mapping[engine.Cause, Broken] = {"first_byte": "first_byte_timeout", "idle": "idle_timeout", "total": "total_timeout"}
@@ -89,15 +92,20 @@ class CodexRetry:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """`CodexRoute` takes the header off. A Codex CLI repeats by itself up to 30 times and does not say which time it is."""
         if is_ours(flow):
-            retries = client_retries(flow.request.headers)
-            self.retries_of_the_client[flow] = max(retries, 1) if is_codex_cli(flow.request.headers) else retries
+            told = heads.told(flow.request.headers, _READ)
+            retries = max(client_retries(told), 1) if is_codex_cli(told) else client_retries(told)
+            if retries:
+                self.retries_of_the_client[flow] = retries
 
     @guarded
     async def response(self, flow: http.HTTPFlow) -> None:
         try:
             ours = OURS in flow.metadata or not engine.was_sent(flow) or engine.was_ended(flow)
             if UPSTREAM in flow.metadata and flow.response and flow.live and not ours:
-                await self._judge(flow, flow.response)
+                if flow.response.status_code < 400:
+                    self._learn(flow, time.time())
+                else:
+                    await self._judge(flow, flow.response)
         finally:
             if not engine.is_resending(flow):
                 self.accounts.give_back(flow)
@@ -107,9 +115,6 @@ class CodexRetry:
 
     async def _judge(self, flow: http.HTTPFlow, answer: http.Response) -> None:
         now = time.time()
-        if answer.status_code < 400:
-            self._learn(flow, now)
-            return
         body = answer.get_content(strict=False) or b""
         if flow.metadata[UPSTREAM] == "platform" and (scopes := missing_scopes(answer.status_code, body)):
             raise Refused(wrong_upstream(scopes))

@@ -1,12 +1,13 @@
 """Which upstream a request goes to, and with which path. Tags the flow with the upstream, and with the dialect to be translated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.net import server_spec
 from mitmproxy.utils import human
 
+from addons import heads
 from addons.accounts import ACCOUNT_KIND
 from addons.edits import note
 from addons.guard import Refused, guarded, is_open
@@ -18,12 +19,17 @@ from addons.wire.plan import Edit
 UPSTREAM, DIALECT = "codex.upstream", "codex.dialect"
 SETTINGS = ("auto", "codex", "platform")
 
+# What decides how a head is tidied.
+_READ = heads.in_bytes(("content-encoding", "upgrade", "originator"))
+_UPGRADE = heads.in_bytes(("upgrade",))
+
 
 class CodexRoute:
     """After the account is chosen, because its kind decides. `proxy_for` names the HTTP proxy for a URL, if there is one."""
 
     def __init__(self, proxy_for: Callable[[str], str | None]) -> None:
         self.proxy_for = proxy_for
+        self.setting = SETTINGS[0]
         self.bases: dict[Upstream, BaseUrl] = {}
         self.via: dict[Upstream, server_spec.ServerSpec | None] = {}
 
@@ -52,6 +58,7 @@ class CodexRoute:
     def configure(self, updated: set[str]) -> None:
         if ctx.options.codex_upstream not in SETTINGS:  # mitmproxy shows choices, and takes anything
             raise exceptions.OptionsError(f"codex_upstream: {ctx.options.codex_upstream} is not one of {', '.join(SETTINGS)}")
+        self.setting = ctx.options.codex_upstream
         options: dict[Upstream, str] = {"codex": "codex_backend_url", "platform": "codex_platform_url"}
         for upstream, option in options.items():
             if option in updated:
@@ -76,50 +83,60 @@ class CodexRoute:
     def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow) or ACCOUNT_KIND not in flow.metadata:
             return
-        upstream = choose(ctx.options.codex_upstream, flow.metadata[ACCOUNT_KIND])
+        upstream = choose(self.setting, flow.metadata[ACCOUNT_KIND])
         # A WebSocket asks with GET for what is a POST otherwise.
-        method = "POST" if is_upgrade(flow.request) else flow.request.method
-        path = target(upstream, self.bases[upstream], method, flow.request.path)
+        asked, method = flow.request.path, "POST" if is_upgrade(flow.request) else flow.request.method
+        path = target(upstream, self.bases[upstream], method, asked)
         if isinstance(path, OpenAIError):
             raise Refused(path)
         if upstream == "codex":
-            self._tidy_for_codex(flow)
+            self._tidy_for_codex(flow, asked)
         self._send_to(flow, upstream, path)
         flow.metadata[UPSTREAM] = upstream
 
     def _send_to(self, flow: http.HTTPFlow, upstream: Upstream, path: str) -> None:
         request, base = flow.request, self.bases[upstream]
-        request.scheme, request.host, request.port, request.path = base.scheme, base.host, base.port, path
+        request.scheme, request.path = base.scheme, path
+        request.data.host, request.data.port = base.host, base.port  # mitmproxy's setters would write a Host each
         default_port = 443 if base.scheme == "https" else 80
-        request.host_header = base.host if base.port == default_port else f"{base.host}:{base.port}"
+        host = base.host if base.port == default_port else f"{base.host}:{base.port}"
+        heads.put(request.headers, {"Host": host})
+        if request.data.authority:
+            request.authority = host
         flow.server_conn.via = self.via[upstream]
         flow.server_conn.sni = base.host  # else, with `keep_host_header`, the name under which a client's TLS knows this proxy
 
-    def _tidy_for_codex(self, flow: http.HTTPFlow) -> None:
+    def _tidy_for_codex(self, flow: http.HTTPFlow, path: str) -> None:
         """The backend surely understands a body without a content-encoding, and gets no header that it has no use for."""
-        request, limit = flow.request, human.parse_size(ctx.options.body_size_limit) or 2**63
-        if request.method == "POST":
-            body = plain_body(request.headers.pop("content-encoding", ""), request.raw_content or b"", limit)
-            if body is not request.raw_content:
-                request.content = body
-        dropped = [name for name in request.headers if not passes_to_codex(name, upgrade=is_upgrade(request))]
-        for name in dropped:
-            del request.headers[name]
-        note(flow, [Edit("dropped", f"header {name}", "the Codex backend has no use for it") for name in told_of(dropped)])
+        request = flow.request
+        told = heads.told(request.headers, _READ)
+        if "content-encoding" in told and request.method == "POST":
+            limit = human.parse_size(ctx.options.body_size_limit) or 2**63
+            del request.headers["content-encoding"]
+            request.content = plain_body(told["content-encoding"], request.raw_content or b"", limit)
+        upgrade = told.get("upgrade", "").lower() == "websocket"
+        kept, dropped = [], []
+        for field in request.headers.fields:
+            name = field[0].decode("utf-8", "surrogateescape")
+            if passes_to_codex(name, upgrade=upgrade):
+                kept.append(field)
+            else:
+                dropped.append(name)
         # Whatever the client could read compressed: answers are read here, and errors are written into the stream.
-        request.headers["accept-encoding"] = "identity"
-        if not is_codex_cli(request.headers):
-            flow.metadata[DIALECT] = CODEX_PATHS[bare_path(flow.request.path)].dialect
+        request.headers.fields = (*kept, (b"accept-encoding", b"identity"))
+        note(flow, [Edit("dropped", f"header {name}", "the Codex backend has no use for it") for name in told_of(dropped)])
+        if not is_codex_cli(told):
+            flow.metadata[DIALECT] = CODEX_PATHS[bare_path(path)].dialect
 
 
-def is_codex_cli(headers: http.Headers) -> bool:
+def is_codex_cli(headers: Container[str]) -> bool:
     """It speaks the backend's own language, and wants to hear it: nothing of what it says or gets is translated."""
     return "originator" in headers
 
 
 def is_upgrade(request: http.Request) -> bool:
     """To a WebSocket. Those that `CodexGate` lets in are to be relayed."""
-    return request.headers.get("upgrade", "").lower() == "websocket"
+    return heads.told(request.headers, _UPGRADE).get("upgrade", "").lower() == "websocket"
 
 
 def plain_body(content_encoding: str, body: bytes, limit: int) -> bytes:

@@ -62,6 +62,21 @@ CODEX_HEADERS = (
 WEBSOCKET_HEADERS = ("upgrade", "sec-websocket-*")
 
 
+class HeaderRules:
+    """Names, and beginnings of names."""
+
+    def __init__(self, *rules: str) -> None:
+        self.names = frozenset(rule for rule in rules if not rule.endswith("*"))
+        self.beginnings = tuple(rule[:-1] for rule in rules if rule.endswith("*"))
+
+    def cover(self, name: str) -> bool:
+        return name in self.names or name.startswith(self.beginnings)
+
+
+_PASS = HeaderRules(*CODEX_HEADERS)
+_PASS_WITH_UPGRADE = HeaderRules(*CODEX_HEADERS, *WEBSOCKET_HEADERS)
+
+
 class BaseUrl(NamedTuple):
     """An upstream's base URL, taken apart. `path` has no slash at its end."""
 
@@ -107,7 +122,7 @@ def choose(setting: str, account_kind: str) -> Upstream:
 def target(upstream: Upstream, base: BaseUrl, method: str, path: str) -> str | OpenAIError:
     """The path to ask `upstream` for, query included, or the refusal. Clients may leave `/v1` away or end in a slash."""
     bare, question_mark, query = path.partition("?")
-    rest = bare_path(path)
+    rest = bare_path(bare)
     if not rest.startswith("/") or "//" in rest or {".", ".."} & set(rest.split("/")):
         return invalid_url(method, bare)
     if upstream == "platform":
@@ -146,8 +161,7 @@ def _not_on_codex(method: str, path: str) -> OpenAIError:
 
 
 def passes_to_codex(header: str, *, upgrade: bool = False) -> bool:
-    name, rules = header.lower(), (*CODEX_HEADERS, *(WEBSOCKET_HEADERS if upgrade else ()))
-    return any(name == rule or (rule[-1] == "*" and name.startswith(rule[:-1])) for rule in rules)
+    return (_PASS_WITH_UPGRADE if upgrade else _PASS).cover(header.lower())
 
 
 # Not worth a word to the client: they are about one connection, or say in which form it reads an answer.

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import httpx
 import orjson
 from mitmproxy import ctx, http
 from mitmproxy.utils import asyncio_utils
 
-from addons import engine
+from addons import engine, heads
 from addons.accounts import CodexAccounts
 from addons.guard import guarded, guarded_head, is_open
 from addons.inject import secret_headers
@@ -56,15 +56,19 @@ class CodexUsage:
             self.background.cancel()
 
     @guarded
-    async def request(self, flow: http.HTTPFlow) -> None:
-        if is_open(flow) and flow.request.method == "GET" and flow.request.path.partition("?")[0] == PATH:
-            flow.response = engine.json_response(200, orjson.dumps(await self.document()))
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        asked = flow.request.method == "GET" and flow.request.path.partition("?")[0] == PATH
+        return self._answer(flow) if asked and is_open(flow) else None
+
+    async def _answer(self, flow: http.HTTPFlow) -> None:
+        flow.response = engine.json_response(200, orjson.dumps(await self.document()))
 
     @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if not flow.response or flow.metadata.get(UPSTREAM) != "codex":
             return
-        self.accounts.heard(flow, quota_reports.of_headers(flow.response.headers, time.time()))
+        if told := heads.family(flow.response.headers, b"x-"):
+            self.accounts.heard(flow, quota_reports.of_headers(told, time.time()))
         if isinstance(flow.response.stream, StreamChain):
             flow.response.stream.on_first_byte = lambda: self.accounts.served(flow)
 

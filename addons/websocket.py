@@ -50,7 +50,7 @@ class CodexWebsocket:
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
-        if is_open(flow) and is_upgrade(flow.request) and flow.metadata.get(UPSTREAM) != "codex":
+        if flow.metadata.get(UPSTREAM) != "codex" and is_open(flow) and is_upgrade(flow.request):
             raise Refused(WEBSOCKET_REFUSED)
 
     @guarded
