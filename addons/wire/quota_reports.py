@@ -10,7 +10,6 @@ Beside the plan's own limit, whose id is `codex`, there are families with limits
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from addons.wire.quota import FULL, MAX_FAMILIES, Credits, Family, Quota, Window
@@ -19,6 +18,8 @@ OWN = "codex"
 SLOTS = ("primary", "secondary")
 WINDOW_HEADER = re.compile(r"x-(.{1,64})-(primary|secondary)-(used-percent|window-minutes|reset-at|reset-after-seconds)")
 
+# As JSON has them; not bool.
+_NUMBERS = frozenset({int, float, str})
 # Seconds of the year 2286: a time in milliseconds is far beyond it, and `datetime` still takes it.
 MAX_NUMBER = 1e10
 # A window of a year at the most.
@@ -33,19 +34,21 @@ def of_headers(headers: Mapping[str, str], now: float) -> Quota | None:
     for name, value in told.items():
         if match := WINDOW_HEADER.fullmatch(name):
             limits.setdefault(match[1], {}).setdefault(match[2], {})[match[3].replace("-", "_")] = value
+    if not limits and told.keys().isdisjoint(_BESIDE_WINDOWS):
+        return None
     # "rate_limit_reached", "workspace_owner_credits_depleted" and more of the kind; only a refusal has it.
     reached = told.get("x-codex-rate-limit-reached-type", "").endswith(("_reached", "_depleted"))
-    others = (
-        (limit, told.get(f"x-{limit}-limit-name"), _windows((slots.get(slot) for slot in SLOTS), now))
+    others = [
+        (limit, told.get(f"x-{limit}-limit-name"), _windows([slots.get(slot) for slot in SLOTS], now))
         for limit, slots in limits.items()
         if limit != OWN
-    )
+    ]
     return _told(
         Quota(
             heard_at=now,
             windows=_windows(limits.get(OWN, {}).values(), now),
             plan=text(told.get("x-codex-plan-type")),
-            credits=_credits({name: told.get(f"x-codex-credits-{name.replace('_', '-')}") for name in _CREDITS}),
+            credits=_credits({name: told.get(header) for name, header in _CREDIT_HEADERS.items()}),
             limit_reached=True if reached else None,
             others=_families(others),
         )
@@ -57,31 +60,38 @@ def of_event(event: Any, now: float) -> Quota | None:
     if not isinstance(event, dict) or event.get("type") != "codex.rate_limits":
         return None
     limits = _object(event.get("rate_limits"))
-    windows = _windows((limits.get(slot) for slot in SLOTS), now)
-    about = Quota(now, plan=text(event.get("plan_type")), credits=_credits(event.get("credits") or limits.get("credits")))
+    windows = _windows([limits.get(slot) for slot in SLOTS], now)
     name = text(event.get("metered_limit_name")) or text(event.get("limit_name")) or OWN
-    if _id(name) != OWN:
-        return _told(replace(about, others=_families([(name, text(event.get("limit_name")), windows)])))
-    return _told(replace(about, windows=windows, limit_reached=_decision(limits)))
+    is_own = _id(name) == OWN
+    return _told(
+        Quota(
+            heard_at=now,
+            windows=windows if is_own else {},
+            plan=text(event.get("plan_type")),
+            credits=_credits(event.get("credits") or limits.get("credits")),
+            limit_reached=_decision(limits) if is_own else None,
+            others={} if is_own else _families([(name, text(event.get("limit_name")), windows)]),
+        )
+    )
 
 
 def of_usage(document: Any, now: float) -> Quota | None:
     document = _object(document)
     limits = _object(document.get("rate_limit"))
     additional = document.get("additional_rate_limits")
-    others = (
+    others = [
         (
             text(entry.get("metered_feature")) or text(entry.get("limit_name")),
             text(entry.get("limit_name")),
-            _windows((_object(entry.get("rate_limit")).get(f"{slot}_window") for slot in SLOTS), now),
+            _windows([_object(entry.get("rate_limit")).get(f"{slot}_window") for slot in SLOTS], now),
         )
         for entry in (additional if isinstance(additional, list) else [])
         if isinstance(entry, dict)
-    )
+    ]
     return _told(
         Quota(
             heard_at=now,
-            windows=_windows((limits.get(f"{slot}_window") for slot in SLOTS), now),
+            windows=_windows([limits.get(f"{slot}_window") for slot in SLOTS], now),
             plan=text(document.get("plan_type")),
             credits=_credits(document.get("credits")),
             limit_reached=_decision(limits),
@@ -101,7 +111,7 @@ def of_refusal(body: Any, now: float) -> Quota | None:
 
 def number(value: Any) -> float | None:
     """Finite and within the bounds that all of these numbers have; also written as text, as in a header."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if type(value) not in _NUMBERS:
         return None
     try:
         found = float(value)
@@ -120,15 +130,16 @@ def _told(quota: Quota) -> Quota | None:
 
 
 def _windows(told: Iterable[Any], now: float) -> dict[str, Window]:
-    found = [window for window in (_window(_object(entry), now) for entry in told) if window]
+    found = [window for entry in told if isinstance(entry, dict) and (window := _window(entry, now))]
     # Two of one kind were never seen; the fuller one would be what counts.
     return {window.kind: window for window in sorted(found, key=lambda window: (window.minutes, window.used_percent))}
 
 
 def _window(told: Mapping[str, Any], now: float) -> Window | None:
     """One that does not tell its length is no use: nothing else says which one it is. A slot without a window is all zeros."""
-    minutes, seconds, used = map(number, map(told.get, ("window_minutes", "limit_window_seconds", "used_percent")))
-    minutes = seconds / 60 if minutes is None and seconds is not None else minutes
+    used, minutes = number(told.get("used_percent")), number(told.get("window_minutes"))
+    if minutes is None and (seconds := number(told.get("limit_window_seconds"))) is not None:
+        minutes = seconds / 60
     if used is None or minutes is None or not 1 <= minutes <= MAX_MINUTES:
         return None
     resets_at = _reset(told, now)
@@ -154,11 +165,15 @@ def _decision(limits: Mapping[str, Any]) -> bool | None:
 
 
 _CREDITS = ("has_credits", "unlimited", "balance")
+_CREDIT_HEADERS = {name: f"x-codex-credits-{name.replace('_', '-')}" for name in _CREDITS}
+_BESIDE_WINDOWS = frozenset({"x-codex-rate-limit-reached-type", "x-codex-plan-type", *_CREDIT_HEADERS.values()})
 _FLAGS = {"true": True, "false": False}
 
 
 def _credits(told: Any) -> Credits | None:
-    has, unlimited, balance = map(_object(told).get, _CREDITS)
+    if not isinstance(told, dict):
+        return None
+    has, unlimited, balance = map(told.get, _CREDITS)
     has, unlimited = _flag(has), _flag(unlimited)
     if has is None and unlimited is None:
         return None
