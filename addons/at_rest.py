@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 # Seconds for which it has to have stayed as it is, and how often that is tried. The clock of files ticks every 10 ms at the
 # slowest: what is written after a rest has another stamp than what was written before it.
@@ -17,12 +16,8 @@ REST, TRIES = 0.02, 2
 EMPTY_REST = 1.0
 
 
-class Stamp(NamedTuple):
-    """Is another when the file has changed."""
-
-    changed_ns: int
-    size: int
-    inode: int
+# Is another when the file has changed: the time of that in nanoseconds, the size, the inode.
+type Stamp = tuple[int, int, int]
 
 
 def stamp_of(path: Path) -> Stamp | None:
@@ -30,7 +25,7 @@ def stamp_of(path: Path) -> Stamp | None:
         found = os.stat(path)
     except OSError:
         return None
-    return Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def read_at_rest(
@@ -39,11 +34,12 @@ def read_at_rest(
     """Up to `limit` bytes of it; None if it is not at rest. Blocks for REST * TRIES at most. Raises OSError."""
     for _ in range(TRIES):
         stamp = stamp_of(path)
-        age = time.time() - stamp.changed_ns / 1e9 if stamp else REST
+        changed_ns, size, _ = stamp or (0, 0, 0)
+        age = time.time() - changed_ns / 1e9 if stamp else REST
         if 0 <= age < REST:  # a file from the future has no age
             sleep(REST - age)
             continue
-        if stamp and not stamp.size and 0 <= age < empty_rest:
+        if stamp and not size and 0 <= age < empty_rest:
             return None
         with path.open("rb") as file:
             content = file.read(limit)

@@ -60,6 +60,9 @@ LOCK_TIMEOUT = TOTAL_TIMEOUT + 10
 WRITER_PATIENCE = 2.0
 WRITER_POLL = 0.05
 
+# A token that is good as things are.
+_NOW = Need()
+
 MIN_NAP, MAX_NAP, UNSAVED_NAP = 1.0, 60.0, 5.0
 
 type State = Literal["unknown", "ok", "trouble", "login_required", "not_signed_in"]
@@ -179,7 +182,7 @@ class TokenSource:
             await asyncio.wait([self._flight.task])
 
     def _is_cached(self, held: Held) -> bool:
-        if held.stamp != self._store.stamp() or not self._is_enough(held, Need()):
+        if held.stamp != self._store.stamp() or not self._is_enough(held, _NOW):
             return False
         return self._flight is None or self._flight.need.rejected != held.credential.bearer
 
