@@ -5,10 +5,9 @@ In the classic text or as OpenMetrics, as the scraper asks for it. Where clients
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 from mitmproxy import http, version
-from prometheus_client import ProcessCollector
-from prometheus_client.exposition import choose_encoder
 
 from addons import probes
 from addons.accounts import CodexAccounts
@@ -17,8 +16,11 @@ from addons.names import VERSION
 from addons.parallel import CodexParallel
 from addons.record import CodexTraffic
 from addons.telemetry.counts import CallCounts
-from addons.telemetry.gauges import Gauges, Snapshot
+from addons.telemetry.snapshot import Snapshot
 from addons.traffic.writer import Health
+
+if TYPE_CHECKING:
+    from addons.telemetry.gauges import Gauges
 
 NOT_RECORDING = Health(0, 0, "")
 
@@ -30,19 +32,31 @@ class CodexMetrics:
         self.accounts = accounts
         self.parallel = parallel
         self.traffic = traffic
-        self.registry = counts.registry
-        self.gauges = Gauges()
-        self.registry.register(self.gauges)
-        ProcessCollector(registry=self.registry)
+        self.counts = counts
+        self.gauges: Gauges | None = None
+        """When somebody has asked. No property: mitmproxy reads all of an addon when it looks for commands."""
 
     @guarded
     async def request(self, flow: http.HTTPFlow) -> None:
         if is_open(flow) and probes.is_probe(flow) and probes.bare(flow.request.path) == probes.METRICS:
-            self.gauges.latest = self._snapshot()
+            from prometheus_client.exposition import choose_encoder
+
+            self._told().latest = self._snapshot()
             encode, content_type = choose_encoder(flow.request.headers.get("accept", ""))
             # A few thousand lines take tens of milliseconds, for which no stream has to stand still.
-            body = await asyncio.to_thread(encode, self.registry)
+            body = await asyncio.to_thread(encode, self.counts.registry)
             flow.response = http.Response.make(200, body, {"content-type": content_type, "cache-control": "no-store"})
+
+    def _told(self) -> "Gauges":
+        if self.gauges is None:
+            from prometheus_client import ProcessCollector  # as `CallCounts.registry`: most proxies are never asked
+
+            from addons.telemetry.gauges import Gauges
+
+            self.gauges = Gauges()
+            self.counts.registry.register(self.gauges)
+            ProcessCollector(registry=self.counts.registry)
+        return self.gauges
 
     def _snapshot(self) -> Snapshot:
         issuer, recorder, slots = self.accounts.issuer, self.traffic.recorder, self.parallel.slots

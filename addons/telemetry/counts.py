@@ -3,22 +3,20 @@
 The label sets are few (labels.py).
 """
 
-import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import accumulate
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from mitmproxy import http
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from addons.telemetry.labels import NONE, OTHER, Names, endpoint_of, status_class
 from addons.traffic.exchange import Attempt, Exchange
 from addons.wire.usage import Usage
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 # A plan has a dozen models, and a policy file may have a thousand keys.
 MAX_MODELS, MAX_ACCOUNTS, MAX_KEYS = 100, 100, 200
@@ -51,23 +49,16 @@ class Spread:
         self.numbers[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """As Prometheus counts: in each are also those of the ones before it."""
-        return list(zip(map(floatToGoString, (*self.bounds, math.inf)), accumulate(self.numbers), strict=True))
 
-
-class CallCounts(Collector):
+class CallCounts:
     """`known_models` are those of the accounts' own lists.
 
     The client library's own counters take a lock, and four calls of Python, each time that one is added to; a call adds to eight.
-    Here the numbers are added up as they are, and become metrics when somebody asks, in any thread.
+    Here the numbers are added up as they are, and become metrics when somebody asks (counted.py).
     """
 
     def __init__(self, known_models: Callable[[], Collection[str]]) -> None:
         self.known_models = known_models
-        # Not the one of the process: after a reload of the script everything would be in that already.
-        self.registry = CollectorRegistry()
-        self.registry.register(self)
         self.models, self.accounts, self.keys = Names(MAX_MODELS), Names(MAX_ACCOUNTS), Names(MAX_KEYS)
         self.became: defaultdict[tuple[str, ...], int] = defaultdict(int)
         self.took: defaultdict[tuple[str, ...], Spread] = defaultdict(partial(Spread, DURATIONS))
@@ -77,44 +68,12 @@ class CallCounts(Collector):
         """Of each of the kinds."""
         self.tried: defaultdict[tuple[str, ...], int] = defaultdict(int)
 
-    def collect(self) -> Iterator[Metric]:
-        yield _counter(
-            "codex_mitm_requests",
-            "Calls that are over, by what became of them; a 200 that broke off later has the outcome cut.",
-            REQUEST,
-            self.became,
-        )
-        yield _histogram(
-            "codex_mitm_request_duration_seconds",
-            "From the head of the request to the end of the answer; not of calls that the proxy refused.",
-            ("endpoint", "model"),
-            self.took,
-        )
-        yield _histogram(
-            "codex_mitm_first_token_seconds",
-            "From the head of the request to the first word of the answer, as upstream said it.",
-            ("endpoint", "model"),
-            self.began,
-        )
-        yield _histogram(
-            "codex_mitm_queue_wait_seconds", "How long the requests waited that had to wait for a slot.", (), self.waited
-        )
-        yield _counter(
-            "codex_mitm_tokens",
-            "Tokens as upstream counted them; cached are among input, reasoning are among output.",
-            ("kind", "model", "account", "key"),
-            {
-                (kind, *labels): tokens
-                for labels, kinds in list(self.spent.items())
-                for kind, tokens in zip(KINDS, kinds, strict=True)
-            },
-        )
-        yield _counter(
-            "codex_mitm_upstream_attempts",
-            "Requests that were sent upstream, by the status of the answer or by why there was none. A call has one or more.",
-            ("account", "result"),
-            self.tried,
-        )
+    @cached_property
+    def registry(self) -> "CollectorRegistry":
+        # The client library is 10 ms of a start, and most proxies are never asked.
+        from addons.telemetry.counted import registry_of
+
+        return registry_of(self)
 
     def ended(self, flow: http.HTTPFlow, call: Exchange) -> None:
         told = self._labels(call)
@@ -162,17 +121,3 @@ def result(attempt: Attempt) -> str:
 def by_kind(tokens: Usage) -> list[int]:
     told = (tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens, tokens.reasoning_tokens)
     return [0 if number < 0 else MOST_TOKENS if number > MOST_TOKENS else number for number in told]
-
-
-def _counter(name: str, text: str, labels: Sequence[str], numbers: Mapping[tuple[str, ...], int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, number in list(numbers.items()):  # at once, as calls go on meanwhile
-        family.add_metric(values, number)
-    return family
-
-
-def _histogram(name: str, text: str, labels: Sequence[str], spreads: Mapping[tuple[str, ...], Spread]) -> Metric:
-    family = HistogramMetricFamily(name, text, labels=labels)
-    for values, spread in list(spreads.items()):
-        family.add_metric(values, spread.buckets(), spread.total)
-    return family

@@ -1,30 +1,17 @@
-"""What is so at the moment somebody asks: taken once from the parts that know it (`Snapshot`), then written in any thread."""
+"""What is so at the moment somebody asks (snapshot.py), as metrics of Prometheus: written in any thread."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Iterator, Mapping
+from typing import get_args
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from addons.pool import Standing
 from addons.pool.health import State
 from addons.telemetry.labels import Names
+from addons.telemetry.snapshot import Snapshot
 
 MAX_ACCOUNTS = 100
-
-
-class Snapshot(NamedTuple):
-    at: float = 0.0
-    """Unix time."""
-    in_flight: int = 0
-    slots: int = 0
-    queued: int = 0
-    standings: Sequence[Standing] = ()
-    refreshes: Mapping[str, int] = {}
-    unrecorded: int = 0
-    unwritten: int = 0
-    versions: Mapping[str, str] = {}
 
 
 class Gauges(Collector):
