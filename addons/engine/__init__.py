@@ -34,7 +34,7 @@ from mitmproxy import hooks, http, log, optmanager
 from mitmproxy.addonmanager import AddonManager
 from mitmproxy.master import Master
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import HttpStream, _http1
+from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, _http1
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 
@@ -48,6 +48,7 @@ from addons.engine import (
     headers,
     messages,
     originals,
+    passing_on,
     refusals,
     settings,
     stream,
@@ -154,6 +155,7 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | prop
     (_http1.Http1Connection, "read_body"): (("self", "event"), connection.read_body),
     (_http1.Http1Server, "read_headers"): (("self", "event"), connection.read_request_headers),
     (_http1, "make_error_response"): (("status_code", "message"), refusals.malformed),
+    (HttpLayer, "event_to_child"): (("self", "child", "event"), passing_on.event_to_child),
     (ConnectionHandler, "server_event"): (("self", "event"), turns.server_event),
     (ConnectionHandler, "drain_writers"): (("self",), turns.drain_writers),
     (ProxyConnectionHandler, "handle_hook"): (("self", "hook"), turns.handle_hook),
@@ -169,9 +171,10 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | prop
     (http.Headers, "get_all"): (("self", "name"), headers.get_all),
     (http.Headers, "set_all"): (("self", "name", "values"), headers.set_all),
     (http.Headers, "items"): (("self", "multi"), headers.items),
+    (http.Headers, "__bytes__"): (("self",), headers.as_bytes),
     (http.Message, "headers"): (("self",), headers.member(http.Message, "headers")),
     (http.Response, "status_code"): (("self",), headers.member(http.Response, "status_code")),
-    (optmanager._Option, "current"): (("self",), settings.current),
+    (optmanager.OptManager, "__getattr__"): (("self", "attr"), settings.get_attribute),
     (log.LegacyLogEvents, "emit"): (("self", "record"), dispatch.tell_of_log),
     (Master, "shutdown"): (("self",), ending.shutdown),
 }
@@ -183,6 +186,9 @@ _CALLED: dict[tuple[Any, str], tuple[str, ...]] = {
     (HttpStream, "state_wait_for_response_headers"): ("self", "event"),
     (HttpStream, "state_consume_response_body"): ("self", "event"),
     (_http1.Http1Client, "done"): ("self", "event"),
+    (HttpLayer, "make_stream"): ("self", "stream_id"),
+    (HttpLayer, "get_connection"): ("self", "event", "reuse"),
+    (HttpLayer, "register_connection"): ("self", "command"),
     (ConnectionHandler, "hook_task"): ("self", "hook"),
     (ConnectionHandler, "wakeup"): ("self", "request"),
     (ConnectionHandler, "open_connection"): ("self", "command"),

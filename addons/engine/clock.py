@@ -37,4 +37,4 @@ def due(course: Course, now: float) -> Due | None:
 
 
 def next_moment(course: Course) -> float | None:
-    return min((moment for moment, _ in agenda(course)), default=None)
+    return min(agenda(course), default=(None,))[0]

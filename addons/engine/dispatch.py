@@ -21,7 +21,7 @@ async def handle_lifecycle(self: AddonManager, event: hooks.Hook) -> None:
     """Behind each event of a flow comes another one, that it has changed."""
     message = event.args()[0]
     await trigger_event(self, event)
-    if isinstance(message, flow.Flow) and _hooks(self, "update"):
+    if _hooks(self, "update") and isinstance(message, flow.Flow):
         await trigger_event(self, hooks.UpdateHook([message]))
 
 

@@ -72,6 +72,10 @@ def items(self: http.Headers, multi: bool = False) -> Iterable[tuple[str, str]]:
     return every
 
 
+def as_bytes(self: http.Headers) -> bytes:
+    return b"\r\n".join([b": ".join(field) for field in self.fields]) + b"\r\n" if self.fields else b""
+
+
 def _bytes(text: str | bytes) -> bytes:
     return text.encode("utf-8", "surrogateescape") if type(text) is str else strutils.always_bytes(text)
 

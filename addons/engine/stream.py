@@ -12,7 +12,7 @@ So there is one place in which to decide about another attempt (`resend`).
 import time
 from collections.abc import Generator
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from mitmproxy import connection, ctx
 from mitmproxy.proxy import commands, events, layer
@@ -201,14 +201,15 @@ def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
     steps: Generator[Any, Any, None] = original[HttpStream, "state_stream_response_body"](self, event)
     told: list[bytes] = []  # as one, however many events it is
     for command in steps:
+        is_of_the_body = _is_of_the_body(command)
         # Said by the stage, which has just run. At the end of upstream's body, what it returned still goes out before last words.
-        if course.instead or (course.last_words and not _is_of_the_body(command)):
+        if course.instead or (course.last_words and not is_of_the_body):
             steps.close()
             break
         if course.held:
             yield from _send_head(self, course)
         course.told = now
-        if _is_of_the_body(command):
+        if is_of_the_body:
             told.append(command.event.data)
             continue
         yield from _say(self, told)
@@ -331,9 +332,12 @@ def _breaks_off(self: HttpStream, course: Course) -> bool:
     return course.knows_the_end and self.server_state == self.state_stream_response_body
 
 
-# Those that run for each client connection. They are not for one exchange: short ones would leave thousands behind. None can be
-# taken back, so another is set only for what is earlier than all that run, and an exchange uses what one before it has left.
-_timers: WeakKeyDictionary[HttpLayer, dict[commands.RequestWakeup, float]] = WeakKeyDictionary()
+def _timers_of(parent: HttpLayer) -> dict[commands.RequestWakeup, float]:
+    """Those that run for a client connection. They are not for one exchange: short ones would leave thousands behind. None can be
+    taken back, so another is set only for what is earlier than all that run, and an exchange uses what one before it has left."""
+    running: dict[commands.RequestWakeup, float] = vars(parent).setdefault("_codex_timers", {})
+    return running
+
 
 # Seconds by which two timers must differ for the second to be worth setting.
 GRAIN = 0.05
@@ -342,8 +346,8 @@ GRAIN = 0.05
 def _set_timer(self: HttpStream, course: Course) -> Commands:
     """See to it that `_on_timer` runs at the exchange's next moment, or before."""
     moment, parent = next_moment(course), _http_layer(self)
-    running = _timers.setdefault(parent, {})
-    if moment is None or any(earlier <= moment + GRAIN for earlier in running.values()):
+    running = _timers_of(parent)
+    if moment is None or (running and min(running.values()) <= moment + GRAIN):
         return
     timer = commands.RequestWakeup(max(0.0, moment - time.monotonic()))
     running[timer] = moment
@@ -355,7 +359,7 @@ def _set_timer(self: HttpStream, course: Course) -> Commands:
 def _on_timer(self: HttpStream, event: Any) -> Commands:
     """Of whichever exchange the timer was; the one that is under way now is meant."""
     parent = _http_layer(self)
-    _timers.get(parent, {}).pop(event.command, None)
+    _timers_of(parent).pop(event.command, None)
     present = next((stream for stream in parent.streams.values() if _is_under_way(stream)), None)
     if present is None:
         return

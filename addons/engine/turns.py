@@ -9,13 +9,18 @@ import asyncio
 import logging
 from asyncio import StreamWriter
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mitmproxy import flow
-from mitmproxy.proxy import commands, events
+from mitmproxy import flow, http
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers.http import HttpLayer
+from mitmproxy.proxy.layers.modes import ReverseProxy
+from mitmproxy.proxy.layers.tls import ServerTLSLayer
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler, ConnectionIO
+from mitmproxy.proxy.tunnel import TunnelState
 from mitmproxy.utils.asyncio_utils import create_task, set_task_debug_info
 
 from addons.engine.originals import original
@@ -25,6 +30,8 @@ TOGETHER_AT_MOST = 1 << 14
 
 # On a handler: its `_Work`, as long as that is being done.
 _WORK = "_codex_work"
+# And where its events go, when that is known for good.
+_WAY_IN = "_codex_way_in"
 
 
 @dataclass(slots=True)
@@ -68,14 +75,40 @@ async def server_event(self: ConnectionHandler, event: events.Event) -> None:
 def _work_off(handler: ConnectionHandler, event: events.Event, work: _Work) -> None:
     handler.timeout_watchdog.register_activity()
     try:
-        for command in handler.layer.handle_event(event):
+        for command in _way_in(handler)(event):
             _obey(handler, command, work)
     except Exception:  # noqa: BLE001 - as mitmproxy does, and it is told
         handler.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
         work.flush()
         # Nobody knows what its layers still do, so nobody shall wait for them.
-        if handler.client in handler.transports:
+        if (io := handler.transports.get(handler.client)) and io.handler:
             handler.close_connection(handler.client)
+
+
+def _way_in(handler: ConnectionHandler) -> Callable[[events.Event], layer.CommandGenerator[None]]:
+    """To where something happens: below that are layers which only pass on once they have begun, eight steps each way."""
+    known: Callable[[events.Event], layer.CommandGenerator[None]] | None = vars(handler).get(_WAY_IN)
+    if known is None:
+        found = _behind_those_that_pass_on(handler.layer)
+        if found is None:
+            return handler.layer.handle_event
+        known = vars(handler)[_WAY_IN] = found.handle_event
+    return known
+
+
+def _behind_those_that_pass_on(found: layer.Layer | None) -> HttpLayer | None:
+    """None where one of them is asked, is busy, or has to do with the client's TLS. The TLS toward a server that lies below HTTP is
+    for a connection that is opened with the client's; `serve.py` has none of those (`connection_strategy`)."""
+    while found and not found._paused and not found.debug:
+        if isinstance(found, HttpLayer):
+            return found
+        if isinstance(found, layer.NextLayer):
+            found = found.layer
+        elif isinstance(found, ReverseProxy) or (isinstance(found, ServerTLSLayer) and found.tunnel_state is TunnelState.INACTIVE):
+            found = getattr(found, "child_layer", None)  # a ReverseProxy has it from its first event on
+        else:
+            break
+    return None
 
 
 def _obey(handler: ConnectionHandler, command: commands.Command, work: _Work) -> None:
@@ -126,7 +159,7 @@ async def handle_hook(self: ProxyConnectionHandler, hook: commands.StartHook) ->
     try:
         (data,) = hook.args()
         await self.master.addons.handle_lifecycle(hook)
-        if isinstance(data, flow.Flow):
+        if type(data) is http.HTTPFlow or isinstance(data, flow.Flow):
             await data.wait_for_resume()
     finally:
         watchdog.blocker -= 1
