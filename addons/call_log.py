@@ -13,6 +13,7 @@ from mitmproxy import ctx, exceptions, http, log
 from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.termlog import TermLogHandler
 
+from addons import engine
 from addons.telemetry.json_lines import CALL, JsonLines
 from addons.telemetry.lines import fields_of, line_of
 from addons.traffic.exchange import Exchange
@@ -28,7 +29,6 @@ ROUTINE = (
     "Streaming request to ",
     "Streaming response from ",
 )
-TALKER = logging.getLogger("mitmproxy.proxy.server")
 
 
 class CodexCallLog:
@@ -37,6 +37,7 @@ class CodexCallLog:
     def __init__(self) -> None:
         self.format = "text"
         self.is_set_up = False
+        self.tells_all = False
 
     def load(self, loader: Loader) -> None:
         loader.add_option(
@@ -48,6 +49,7 @@ class CodexCallLog:
         )
 
     def configure(self, updated: set[str]) -> None:
+        self.tells_all = getattr(ctx.options, "termlog_verbosity", "info") == "debug"  # the console has no such option
         if ctx.options.codex_log not in SETTINGS:  # mitmproxy shows choices, and takes anything
             raise exceptions.OptionsError(f"codex_log: {ctx.options.codex_log} is not one of {', '.join(SETTINGS)}")
         if ctx.options.codex_log != self.format:
@@ -59,13 +61,17 @@ class CodexCallLog:
             self._silence_the_dumper()
 
     def running(self) -> None:
-        TALKER.addFilter(is_news)
+        engine.say_only(self.is_news)
         for handler in terminals():
             if isinstance(handler.file, io.TextIOWrapper):
                 handler.file.reconfigure(line_buffering=True)  # a line that waits in a pipe's buffer is news to nobody
 
     def done(self) -> None:
-        TALKER.removeFilter(is_news)
+        engine.say_all()
+
+    def is_news(self, message: str, level: int) -> bool:
+        """Or the user wants to see everything (`-v`)."""
+        return self.tells_all or level != logging.INFO or not message.startswith(ROUTINE)
 
     def _silence_the_dumper(self) -> None:
         """Its lines are no JSON, and say what ours say. Where there is none, there is no such option."""
@@ -77,7 +83,7 @@ class CodexCallLog:
         for handler in terminals():
             if level >= handler.level:
                 line = writable(line_of(call), handler.file)
-                record = logging.makeLogRecord({"levelno": level, "levelname": logging.getLevelName(level), "msg": line})
+                record = logging.LogRecord(__name__, level, "", 0, line, None, None)
                 if self.format == "json":
                     setattr(record, CALL, fields_of(call))
                 handler.handle(record)
@@ -85,12 +91,6 @@ class CodexCallLog:
 
 def terminals() -> list[TermLogHandler]:
     return [handler for handler in logging.getLogger().handlers if isinstance(handler, TermLogHandler)]
-
-
-def is_news(record: logging.LogRecord) -> bool:
-    """Or the user wants to see everything (`-v`); the console has no such option."""
-    is_wanted = getattr(ctx.options, "termlog_verbosity", "info") == "debug"
-    return is_wanted or record.levelno != logging.INFO or not str(record.msg).startswith(ROUTINE)
 
 
 def writable(line: str, terminal: IO[str]) -> str:

@@ -17,6 +17,7 @@
     close_after_answers()         meanwhile: each answer is the last on its connection
     exchanges(handler)            what is under way on a connection; idle_for(handler): for how long nothing has happened there
     end_exchanges(handler)        they get what is left to say; hang_up(handler, peer): and no more
+    say_only(is_said)             of what mitmproxy's log says of connections; say_all() undoes it
     (always)                      JSON instead of HTML for what mitmproxy refuses by itself, and no request bytes in its log
     (always)                      the same in less time: hooks (dispatch.py), events (turns.py), heads (headers.py,
                                   messages.py), options (settings.py)
@@ -52,6 +53,7 @@ from addons.engine import (
     refusals,
     settings,
     stream,
+    talk,
     turns,
 )
 from addons.engine.body_limit import body_was_too_large
@@ -91,6 +93,7 @@ from addons.engine.ending import (
 from addons.engine.on_flow import OnFlow
 from addons.engine.refusals import PROXY_STOPPED, error_response, json_response, no_answer
 from addons.engine.secret_headers import hand_over, is_on_the_wire, put_on_the_wire, take_off_the_wire
+from addons.engine.talk import say_all, say_only
 
 __all__ = [
     "HELD_AT_MOST",
@@ -128,6 +131,8 @@ __all__ = [
     "pause",
     "put_on_the_wire",
     "resend",
+    "say_all",
+    "say_only",
     "shut_down",
     "take_off_the_wire",
     "transport_of",
@@ -157,6 +162,7 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | prop
     (_http1, "make_error_response"): (("status_code", "message"), refusals.malformed),
     (HttpLayer, "event_to_child"): (("self", "child", "event"), passing_on.event_to_child),
     (ConnectionHandler, "server_event"): (("self", "event"), turns.server_event),
+    (ConnectionHandler, "log"): (("self", "message", "level", "exc_info"), talk.log),
     (ConnectionHandler, "drain_writers"): (("self",), turns.drain_writers),
     (ProxyConnectionHandler, "handle_hook"): (("self", "hook"), turns.handle_hook),
     (Context, "fork"): (("self",), contexts.fork),

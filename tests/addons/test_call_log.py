@@ -2,9 +2,23 @@ import io
 import logging
 
 import pytest
+from mitmproxy.proxy.commands import StartHook
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.test import taddons
+from mitmproxy.test.tflow import tclient_conn
 
-from addons.call_log import CodexCallLog, is_news, writable
+from addons import engine
+from addons.call_log import CodexCallLog, writable
+
+engine.install()
+
+
+class Connection(ConnectionHandler):
+    """mitmproxy's, of which nothing comes."""
+
+    async def handle_hook(self, hook: StartHook) -> None: ...
+
 
 RECORDS = {
     "client connect": (logging.INFO, "client connect", False),
@@ -17,23 +31,27 @@ RECORDS = {
 
 @pytest.mark.parametrize(("level", "message", "news"), RECORDS.values(), ids=RECORDS)
 async def test_what_mitmproxy_says_of_every_connection_is_no_news(level: int, message: str, news: bool) -> None:
-    record = logging.makeLogRecord({"levelno": level, "msg": message})
-    with taddons.context() as tctx:
-        assert is_news(record) is news
+    log = CodexCallLog()
+    with taddons.context(log) as tctx:
+        assert log.is_news(message, level) is news
         tctx.options.add_option("termlog_verbosity", str, "info", "")
-        assert is_news(record) is news
-        tctx.options.termlog_verbosity = "debug"
-        assert is_news(record), "unless the user wants to see everything"
+        tctx.configure(log, termlog_verbosity="info")
+        assert log.is_news(message, level) is news
+        tctx.configure(log, termlog_verbosity="debug")
+        assert log.is_news(message, level), "unless the user wants to see everything"
 
 
-async def test_the_filter_goes_with_the_script() -> None:
-    talker, log = logging.getLogger("mitmproxy.proxy.server"), CodexCallLog()
-    before = list(talker.filters)
-    with taddons.context(log):
+async def test_it_is_said_again_once_the_script_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = CodexCallLog()
+    with taddons.context(log) as tctx:
+        connection = Connection(Context(tclient_conn(), tctx.options))
         log.running()
-        assert talker.filters == [*before, is_news]
+        connection.log("client connect")
+        connection.log("Cannot open connection, no hostname given.")
         log.done()
-    assert talker.filters == before
+        connection.log("client disconnect")
+    assert caplog.messages == ["Cannot open connection, no hostname given.", "client disconnect"]
 
 
 async def test_the_lines_of_the_dumper_are_off_unless_somebody_wants_them() -> None:
