@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from mitmproxy import ctx, http
+from mitmproxy import http
 
 from addons import engine
 from addons.guard import is_ours
@@ -42,6 +42,8 @@ class CodexIncoming:
     """Right after `CodexRedact`, so that it never sees a credential, and before all who change something."""
 
     def __init__(self) -> None:
+        self.keeps_bodies = False
+        """`CodexTraffic` says so."""
         self.open: WeakKeyDictionary[http.HTTPFlow, Incoming] = WeakKeyDictionary()
         """Requests that are under way."""
 
@@ -59,7 +61,7 @@ class CodexIncoming:
             )
 
     def request(self, flow: http.HTTPFlow) -> None:
-        if ctx.options.codex_traffic_bodies and (incoming := self.open.get(flow)):
+        if self.keeps_bodies and (incoming := self.open.get(flow)):
             incoming.body = flow.request.raw_content
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -67,7 +69,7 @@ class CodexIncoming:
             incoming.upstream_headers, incoming.answer = Headers.of(flow.response.headers.fields), None
 
     def response(self, flow: http.HTTPFlow) -> None:
-        if ctx.options.codex_traffic_bodies and flow.response and engine.was_sent(flow) and (incoming := self.open.get(flow)):
+        if self.keeps_bodies and flow.response and engine.was_sent(flow) and (incoming := self.open.get(flow)):
             incoming.answer = None if engine.failure_of(flow) else flow.response.raw_content
 
 

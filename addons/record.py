@@ -6,7 +6,6 @@ the proxy answers by itself without a complaint (its models, its usage) is not: 
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -77,6 +76,7 @@ class CodexTraffic:
         )
 
     def configure(self, updated: set[str]) -> None:
+        self.incoming.keeps_bodies = ctx.options.codex_traffic_bodies
         if "codex_traffic" not in updated:
             return
         path = place(ctx.options.codex_traffic)
@@ -102,9 +102,8 @@ class CodexTraffic:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         incoming = self.incoming.open.get(flow)
         if incoming and not is_probe(flow):
-            is_secret = is_passing(flow) and is_sign_in(flow.request)
-            with_bodies = self.recorder is not None and ctx.options.codex_traffic_bodies and not is_secret
-            self.calls[flow] = Call(incoming, with_bodies)
+            with_bodies = self.recorder is not None and self.incoming.keeps_bodies
+            self.calls[flow] = Call(incoming, with_bodies and not (is_passing(flow) and is_sign_in(flow.request)))
 
     def request(self, flow: http.HTTPFlow) -> None:
         if call := self.calls.get(flow):
@@ -208,8 +207,8 @@ def place(option: str) -> Path | None:
 
 def name_it(flow: http.HTTPFlow) -> None:
     """Every answer of ours has an id that can be asked for; upstream's own, where it has told one."""
-    if flow.response and is_ours(flow) and not flow.response.headers.get("x-request-id"):
-        flow.response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
+    if flow.response and not flow.response.headers.get("x-request-id") and is_ours(flow):
+        flow.response.headers["x-request-id"] = f"req_{os.urandom(16).hex()}"
 
 
 def is_small_talk(flow: http.HTTPFlow) -> bool:

@@ -77,10 +77,10 @@ class Headers:
 
     @classmethod
     def of(cls, fields: tuple[tuple[bytes, bytes], ...]) -> "Headers":
-        """As they are on the wire."""
+        """As they are on the wire, read as mitmproxy reads them."""
         headers = cls.__new__(cls)
         headers.names, places = shape_of(tuple([name for name, _ in fields]))
-        headers.kept = tuple([(name, _text(fields[place][1])) for place, name in places])
+        headers.kept = tuple([(name, fields[place][1].decode("utf-8", "surrogateescape")) for place, name in places])
         return headers
 
     def get(self, name: str, default: str = "") -> str:
@@ -101,16 +101,12 @@ def shape_of(names: tuple[str, ...] | tuple[bytes, ...]) -> Shape:
 
 
 def _shape_of(names: tuple[str, ...] | tuple[bytes, ...]) -> Shape:
-    known = [(name if isinstance(name, str) else _text(name)).lower() for name in names[:MAX_HEADERS]]
+    texts = [name if isinstance(name, str) else name.decode("utf-8", "surrogateescape") for name in names[:MAX_HEADERS]]
+    known = [text.lower() for text in texts]
     return Shape(tuple(sorted(set(known))), tuple((place, name) for place, name in enumerate(known) if may_be_kept(name)))
 
 
 _known_shape = lru_cache(maxsize=MAX_SHAPES)(_shape_of)
-
-
-def _text(wire: bytes) -> str:
-    """As mitmproxy reads it."""
-    return wire.decode("utf-8", "surrogateescape")
 
 
 def may_be_kept(name: str) -> bool:

@@ -67,15 +67,17 @@ def record_of(exchange: Exchange, body_limit: int = BODY_LIMIT, search: Search |
     if text is None:
         story = cleaned(story, search)
         text = as_json(story)
-    client = client_name(Client(*map(_text, story["client"])))[:MAX_NAME]
+    # NULL is not taken in any of these.
+    client = client_name(Client(*[text or "" for text in story["client"]]))[:MAX_NAME]
+    name, account, outcome = story["id"] or "", story["account"] or "", story["outcome"] or ""
+    model = (story["model_used"] or story["model_asked"] or "")[:MAX_NAME]
     tokens = exchange.tokens or Usage()
-    name, account, outcome = _text(story["id"]), _text(story["account"]), _text(story["outcome"])
-    model = _text(story["model_used"] or story["model_asked"])[:MAX_NAME]
+    tokens_in, tokens_out = _count(tokens.input_tokens), _count(tokens.output_tokens)
     started, ended = _seconds(exchange.started), _seconds(exchange.ended)
     first_token = None if exchange.first_token is None else _seconds(exchange.first_token)
     status = None if exchange.status is None else _count(exchange.status)
     error = ": ".join(filter(None, story["error"][1:])) if story["error"] else ""
-    told = (_count(tokens.input_tokens), _count(tokens.output_tokens)) if exchange.tokens else (None, None)
+    told = (tokens_in, tokens_out) if exchange.tokens else (None, None)
     edits = len(exchange.edits)
     return Record(
         id=name,
@@ -85,11 +87,7 @@ def record_of(exchange: Exchange, body_limit: int = BODY_LIMIT, search: Search |
         client=client,
         account=account,
         call=(name, started, ended, first_token, client, model, account, status, outcome, error, *told, edits),
-        counts=(
-            1,
-            int(exchange.failed),
-            *map(_count, (tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens, tokens.reasoning_tokens)),
-        ),
+        counts=(1, int(exchange.failed), tokens_in, _count(tokens.cached_tokens), tokens_out, _count(tokens.reasoning_tokens)),
         quota=tuple(map(_window, exchange.quota)),
         story=text,
         bodies={
@@ -118,11 +116,6 @@ def _clean_paths(paths: frozenset[str]) -> frozenset[str]:
 def _paths_without_yours(paths: frozenset[str], search: Search) -> frozenset[str]:
     found = find_yours([path.encode("utf-8", "replace") for path in paths], search)
     return frozenset(map(redacted_text, paths, found))
-
-
-def _text(value: str | None) -> str:
-    """NULL is not taken there."""
-    return value or ""
 
 
 def _window(told: QuotaWindow) -> QuotaWindow:

@@ -133,7 +133,7 @@ def find(data: bytes) -> list[Span]:
     found = _find_as_it_stands(data)
     if reading := unescaped(data):
         found += _placed(reading, _find_as_it_stands(reading.text))
-    return _merged(found)
+    return _merged(found) if found else found
 
 
 def find_in_body(data: bytes) -> list[Span]:
@@ -161,8 +161,8 @@ def _as_read(data: bytes) -> Iterator[Reading]:
 
 
 def redacted(data: bytes, yours: Iterable[Span] = ()) -> bytes:
-    spans = _merged([*find(data), *yours])
-    return _without(data, 0, spans) if spans else data
+    spans = [*find(data), *yours]
+    return _without(data, 0, _merged(spans)) if spans else data
 
 
 def redacted_text(text: str, yours: Iterable[Span] = ()) -> str:

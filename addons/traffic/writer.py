@@ -113,7 +113,7 @@ class Recorder:
     def put(self, exchange: Exchange, patterns: Sequence[str] = ()) -> bool:
         """Takes one call over; False if there is no room for it. Never waits, never raises. What matches one of the user's patterns
         is not recorded."""
-        weight = WEIGHT + sum(body.size for body in exchange.bodies if body is not None)
+        weight = WEIGHT + sum([body.size for body in exchange.bodies if body is not None])
         with self._changed:
             waiting = len(self._queue) + self._writing
             if self._closing or waiting >= self._queue_calls or self._queued_bytes + weight > self._queue_bytes:
