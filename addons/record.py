@@ -155,8 +155,7 @@ class CodexTraffic:
             call.said.add(call.incoming.since(), said.content + b"\n")
 
     def response(self, flow: http.HTTPFlow) -> None:
-        call = self.calls.get(flow)
-        if call and engine.is_resending(flow):
+        if engine.is_resending(flow) and (call := self.calls.get(flow)):
             attempt, ended = failed_attempt(flow, call)
             call.end_attempt(attempt, time.time() - ended)
             return

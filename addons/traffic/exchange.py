@@ -126,7 +126,7 @@ class Bodies(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """Not to be changed. Python makes a frozen one of 36 members in 10 microseconds, this one in 3."""
+    """Not to be changed. A frozen one of so many members takes Python 4 microseconds to make, this one takes 1."""
 
     id: str
     """The `x-request-id` that the client saw."""
