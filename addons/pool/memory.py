@@ -5,7 +5,6 @@ asks for that account's token finds out, and costs nothing upstream.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from itertools import islice
 from typing import Any, get_args
 
@@ -55,10 +54,24 @@ def written(account: Account) -> dict[str, Any]:
         "failures": account.failures,
         "told_at": account.told_at,
         "last_failure": account.last_failure and account.last_failure._asdict(),
-        "quota": account.quota and asdict(account.quota),
+        "quota": account.quota and plain(account.quota),
         "turn": account.turn,
         "probed_at": account.probed_at,
     }
+
+
+def plain(quota: Quota) -> dict[str, Any]:
+    return quota._asdict() | {
+        "windows": _plain_windows(quota.windows),
+        "credits": quota.credits and quota.credits._asdict(),
+        "others": {
+            limit: {"name": family.name, "windows": _plain_windows(family.windows)} for limit, family in quota.others.items()
+        },
+    }
+
+
+def _plain_windows(windows: Mapping[str, Window]) -> dict[str, Any]:
+    return {kind: window._asdict() for kind, window in windows.items()}
 
 
 def account_of(name: str, told: Mapping[str, Any], now: float) -> Account:

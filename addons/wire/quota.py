@@ -5,9 +5,8 @@ plan to plan, so a window is known by its length alone. Where the facts come fro
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 # By length in minutes. The backend also says 299 and 10079, and the CLI forgives as much (codex-rs, get_limits_duration).
 KINDS = {300: "5h", 10080: "weekly", 43200: "monthly"}
@@ -26,8 +25,7 @@ def kind_of(minutes: int) -> str:
     return next(known, None) or next(f"{minutes // size}{unit}" for size, unit in UNITS if minutes % size == 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     minutes: int
     used_percent: float
     resets_at: float | None
@@ -49,8 +47,7 @@ class Window:
         return FULL - self.used(now)
 
 
-@dataclass(frozen=True, slots=True)
-class Credits:
+class Credits(NamedTuple):
     """What was bought beside the plan; spent once a window is full."""
 
     has: bool
@@ -58,28 +55,26 @@ class Credits:
     balance: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(NamedTuple):
     """Windows of one model or feature, beside the plan's own. When they are full, the account still serves everything else."""
 
     name: str
     windows: Mapping[str, Window]
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """What is known of one account at `heard_at`; what was not told is empty or None. Windows are by kind, others by limit id.
 
     `limit_reached` is upstream's own decision, which also counts what no window shows; `back_at` may come with it.
     """
 
     heard_at: float
-    windows: Mapping[str, Window] = field(default_factory=dict)
+    windows: Mapping[str, Window] = {}
     plan: str | None = None
     credits: Credits | None = None
     limit_reached: bool | None = None
     back_at: float | None = None
-    others: Mapping[str, Family] = field(default_factory=dict)
+    others: Mapping[str, Family] = {}
 
     @property
     def tells_use(self) -> bool:
@@ -103,7 +98,7 @@ class Quota:
     def disproved(self, now: float) -> "Quota":
         """Upstream has served the account although this says that it is used up. What full windows hold now is not known."""
         windows = {kind: window for kind, window in self.windows.items() if window.used(now) < FULL}
-        return replace(self, windows=windows, limit_reached=None, back_at=None)
+        return self._replace(windows=windows, limit_reached=None, back_at=None)
 
 
 def merge(old: Quota | None, new: Quota) -> Quota:
