@@ -20,6 +20,8 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 
 NAMED = ("function", "custom")
+# The types of the items with names and call ids; nearly all of the others are messages.
+NAMING = (*OUTPUT_OF, "additional_tools")
 DEPTH = 2  # an additional_tools item has namespaces, which have tools
 
 
@@ -34,8 +36,9 @@ class Shortened(NamedTuple):
 def shorten(body: dict[str, Any], edits: Edits) -> Shortened:
     """`body` is a Responses request, its items checked. It is not changed; if all of it fits it is given back as it is."""
     items, tools, choice = body["input"], body.get("tools") or [], body.get("tool_choice")
-    names = replacements([*_names_of(tools), *_names_in(items)], lambda name: bool(NAME.fullmatch(name)))
-    ids = replacements(_call_ids(items), lambda call_id: len(call_id) <= MAX_LENGTH)
+    named = [item for item in items if item.get("type") in NAMING]
+    names = replacements([*_names_of(tools), *_names_in(named)], lambda name: bool(NAME.fullmatch(name)))
+    ids = replacements(_call_ids(named), lambda call_id: len(call_id) <= MAX_LENGTH)
     if not names and not ids:
         return Shortened(body)
     if names:
