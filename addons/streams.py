@@ -72,12 +72,13 @@ class StreamChain:
             logger.exception("a stage of the answer's stream failed; the client is told in the stream")
             self.failed = True
             chunks = self.voice.on_fault()
-        told = [chunk for chunk in chunks if chunk]
-        if told:
-            if not self.latest:
-                self.on_first_byte()
-            self.latest = told[-1]
-        return self.let_go(told)
+        told = b"".join(chunks)  # as one: for each chunk mitmproxy would go through all its layers
+        if not told:
+            return []
+        if not self.latest:
+            self.on_first_byte()
+        self.latest = told
+        return self.let_go([told])
 
     def let_go(self, chunks: list[bytes]) -> list[bytes]:
         """The same chunks, on their way to the client: all that it gets of the answer goes through here."""
