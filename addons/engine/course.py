@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from mitmproxy import http
+from mitmproxy.proxy.layers.http import HttpStream
 
-from addons.engine.on_flow import OnFlow
+from addons.engine.on_flow import OnFlow, forget
 from addons.wire.verdict import Broken
 
 # Seconds between the last event of an answer and the end of upstream's body. The same packet, as a rule; a client that reads to
@@ -94,6 +95,10 @@ class Course:
         self.backlog.clear()
         self.knows_the_end = self.held = self.stopped = False
 
+    def end(self) -> None:
+        self.watch = self.release = self.last_words = self.split = None
+        self.backlog.clear()
+
 
 _courses: OnFlow[Course] = OnFlow("course")
 
@@ -103,6 +108,17 @@ def course_of(flow: http.HTTPFlow) -> Course:
     if course is None:
         course = _courses[flow] = Course()
     return course
+
+
+def let_go(stream: HttpStream) -> None:
+    """Its exchange is over. What was known of it refers to its flow, and the other way: that would keep the flow, with all that was
+    said, until Python looks for garbage. Whoever still has the flow (mitmweb) keeps what it shows, and nothing of this."""
+    flow = stream.flow
+    course_of(flow).end()
+    forget(flow, but=_courses)
+    if flow.response and callable(flow.response.stream):
+        flow.response.stream = True
+    del stream.flow
 
 
 def watch(flow: http.HTTPFlow, limits: Watch) -> None:

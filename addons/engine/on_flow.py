@@ -1,6 +1,10 @@
-"""What somebody knows of a flow besides, for as long as there is that flow."""
+"""What somebody knows of a flow besides, for as long as its exchange is under way."""
+
+from typing import Any
 
 from mitmproxy import http
+
+_PREFIX = "_codex_"
 
 
 class OnFlow[State]:
@@ -9,7 +13,7 @@ class OnFlow[State]:
     """
 
     def __init__(self, name: str) -> None:
-        self.name = f"_codex_{name}"
+        self.name = _PREFIX + name
 
     def get(self, flow: http.HTTPFlow) -> State | None:
         state: State | None = vars(flow).get(self.name)
@@ -17,3 +21,9 @@ class OnFlow[State]:
 
     def __setitem__(self, flow: http.HTTPFlow, state: State) -> None:
         vars(flow)[self.name] = state
+
+
+def forget(flow: http.HTTPFlow, *, but: OnFlow[Any]) -> None:
+    members = vars(flow)
+    for name in [name for name in members if name.startswith(_PREFIX) and name != but.name]:
+        del members[name]

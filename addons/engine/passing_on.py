@@ -5,9 +5,12 @@ from mitmproxy.proxy.layers.http import DropStream, GetHttpConnection, HttpLayer
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import RequestHeaders
 
+from addons.engine.course import let_go
+
 
 def event_to_child(self: HttpLayer, child: layer.Layer | HttpStream, event: events.Event) -> layer.CommandGenerator[None]:
     """As mitmproxy does, which asks of each command up to nine times whether it is something else. Frequent ones come first."""
+    is_over = False
     for command in child.handle_event(event):
         if isinstance(command, SendHttp):
             yield from event_to_child(self, self.connections[command.connection], command.event)
@@ -20,10 +23,13 @@ def event_to_child(self: HttpLayer, child: layer.Layer | HttpStream, event: even
             yield command
         elif isinstance(command, DropStream):
             self.streams.pop(command.stream_id, None)
+            is_over = True
         elif isinstance(command, RegisterHttpConnection):
             yield from self.register_connection(command)
         else:
             yield from _with_an_answer(self, child, command)
+    if is_over and isinstance(child, HttpStream) and not child._paused:
+        let_go(child)
 
 
 def _with_an_answer(self: HttpLayer, child: layer.Layer | HttpStream, command: commands.Command) -> layer.CommandGenerator[None]:

@@ -2,6 +2,7 @@
 
 GET  /inside           slots, the queue and the connections, as JSON
 GET  /inside/memory    what is alive besides: flows, asyncio tasks, open files
+GET  /inside/alive     the flows that are alive; from then on until /inside/memory Python looks for no garbage
 POST /inside           sets options, {"codex_max_parallel": 2}; 400 with the reason if that is refused
 X-Kill: HOOK           on any other request: the flow is killed in that hook
 """
@@ -40,7 +41,16 @@ def _answer(request: http.Request) -> http.Response:
             ctx.options.update(**json.loads(request.content or b""))
         except exceptions.OptionsError as e:
             return http.Response.make(400, str(e))
-    return http.Response.make(200, json.dumps(_memory() if request.path == "/inside/memory" else _counts()))
+    return http.Response.make(200, json.dumps(LOOKS[request.path]()))
+
+
+def _flows() -> int:
+    return sum(isinstance(found, http.HTTPFlow) for found in gc.get_objects())
+
+
+def _alive() -> dict[str, Any]:
+    gc.disable()
+    return {"flows": _flows()}
 
 
 def _counts() -> dict[str, Any]:
@@ -53,6 +63,7 @@ def _counts() -> dict[str, Any]:
 
 
 def _memory() -> dict[str, Any]:
+    gc.enable()
     gc.collect()
     accounts, parallel = (ctx.master.addons.get(name) for name in ("codexaccounts", "codexparallel"))
     return {
@@ -60,7 +71,7 @@ def _memory() -> dict[str, Any]:
         "lines": len(parallel.slots.lines),
         "futures": len(parallel.waiting),
         "loans": len(accounts.open),
-        "flows": sum(isinstance(found, http.HTTPFlow) for found in gc.get_objects()),
+        "flows": _flows(),
         "tasks": Counter(_kind(task.get_name()) for task in asyncio.all_tasks()),
         "files": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0,
     }
@@ -70,5 +81,7 @@ def _kind(name: str) -> str:
     """Without what tells one task from another of its kind: its number, or what mitmproxy says of it in a test."""
     return name.partition(" [")[0].rstrip("0123456789")
 
+
+LOOKS = {"/inside": _counts, "/inside/memory": _memory, "/inside/alive": _alive}
 
 addons = [Inside()]

@@ -352,6 +352,18 @@ def test_a_flow_is_gone_when_it_is_over(proxy: RunningProxy, control: Control, i
     at_rest(inside)
 
 
+def test_it_goes_by_itself(proxy: RunningProxy, control: Control, inside: Inside) -> None:
+    """A request of a megabyte is not kept until Python looks for garbage."""
+    post(proxy.url, ask("the first one, for which the list of models is fetched"))
+    inside.look("/memory")
+    try:
+        inside.look("/alive")
+        asyncio.run(crowd_of(proxy.port, 12, 12))
+        inside.wait_for("/alive", flows=1)
+    finally:
+        inside.look("/memory")
+
+
 STREAMS, SLOTS, AT_A_TIME = 2000, 50, 250
 
 
