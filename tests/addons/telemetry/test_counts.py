@@ -46,6 +46,14 @@ def test_a_call_that_went_well() -> None:
     assert samples(numbers, "codex_mitm_upstream_attempts_total") == {("ada", "2xx"): 1}
 
 
+def test_a_duration_counts_in_each_bucket_that_it_fits_in() -> None:
+    numbers = counted(*(call(ended=seconds) for seconds in (0.05, 0.1, 0.2, 5000.0)))
+    found = samples(numbers, "codex_mitm_request_duration_seconds_bucket")
+    buckets = {le: number for (_, le, _), number in found.items()}
+    assert (buckets["0.1"], buckets["0.25"], buckets["1800.0"], buckets["+Inf"]) == (2, 3, 3, 4)
+    assert len(buckets) == len(counts.DURATIONS) + 1
+
+
 def test_a_refusal_has_no_duration_and_no_tokens() -> None:
     numbers = counted(refused(account="", model_used="", model_asked="", endpoint="/CANARY", attempts=()))
     assert samples(numbers, "codex_mitm_requests_total") == {("none", "other", "none", "none", "refused", "4xx"): 1}
