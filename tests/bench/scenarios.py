@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from tests.bench.contestants import Contestant, Field, NotHere, bare, codex, haproxy, sharing_redis
+from tests.bench.contestants import Contestant, Field, NotHere, as_a_user_has_it, bare, codex, haproxy, sharing_redis
 from tests.bench.figures import Case, Figures
 from tests.bench.load import PATH, Caller, Load, asking, called
 from tests.bench.upstream import LONG
@@ -215,9 +215,10 @@ def drift(bench: Bench) -> None:
 def cold_starts(bench: Bench) -> None:
     """The first one in a home makes a CA, and does not count."""
     case, homes = Case("B8", "first answer"), {"bare mitmdump": bench.field.home(), "codex-mitm": bench.field.home()}
+    env = as_a_user_has_it(bench.field.home())
     starts: Mapping[str, Callable[[Path], AbstractContextManager[Contestant]]] = {
-        "bare mitmdump": lambda home: bare(bench.field, home=home),
-        "codex-mitm": lambda home: codex(bench.field, home=home),
+        "bare mitmdump": lambda home: bare(bench.field, home=home, env=env),
+        "codex-mitm": lambda home: codex(bench.field, home=home, env=env),
     }
     for number in range(min(bench.effort.rounds, 4) + 1):
         for name, start in starts.items():
