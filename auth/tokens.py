@@ -12,8 +12,6 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jwt
-
 OPENAI_AUTH = "https://api.openai.com/auth"
 OPENAI_PROFILE = "https://api.openai.com/profile"
 
@@ -92,6 +90,8 @@ def _leeway(expires_at: float, issued_at: float | None) -> float:
 
 
 def _payload(token: str | None) -> Mapping[str, object]:
+    import jwt  # with all of cryptography: a third of the time of `--help`, and of `status` where nobody is signed in
+
     try:
         payload: Mapping[str, object] = jwt.decode(token or "", options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):
