@@ -3,8 +3,8 @@
     CODEX_MITM_REDIS_URL        redis://, rediss:// or unix://; may hold a password, and is in no text of ours
     CODEX_MITM_REDIS_KEY_FILE   see `sealing`
 
-Without the first, nothing is shared and redis-py is not even imported. All keys have one hash tag, so that a script may name
-several of them on a cluster too.
+Without the first, nothing is shared, and neither redis-py nor what seals is even imported. All keys have one hash tag, so that a
+script may name several of them on a cluster too.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from auth import sealing
 from auth.errors import BadSetting, RedisAway
-from auth.sealing import Seal
 
 if TYPE_CHECKING:
     from redis.asyncio import BlockingConnectionPool
+
+    from auth.sealing import Seal
 
 URL = "CODEX_MITM_REDIS_URL"
 PREFIX = "{codex-mitm}:"
@@ -35,7 +35,7 @@ RESPITE = 0.5
 class Shared:
     """One connection pool of one process. Made without an event loop, used in one."""
 
-    def __init__(self, pool: "BlockingConnectionPool", seal: Seal) -> None:
+    def __init__(self, pool: "BlockingConnectionPool", seal: "Seal") -> None:
         import redis
         from redis.asyncio import Redis
 
@@ -55,6 +55,8 @@ class Shared:
         url = env.get(URL)
         if not url:
             return None
+        from auth import sealing
+
         pool = _pool(url)
         if not env.get(sealing.SETTING):
             raise BadSetting(sealing.SETTING, f"it is not set, and what is put into Redis is sealed ({sealing.NEW_KEY})")
