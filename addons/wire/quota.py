@@ -6,6 +6,7 @@ plan to plan, so a window is known by its length alone. Where the facts come fro
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 # By length in minutes. The backend also says 299 and 10079, and the CLI forgives as much (codex-rs, get_limits_duration).
@@ -20,6 +21,7 @@ UNTOLD = 900.0
 MAX_WINDOWS, MAX_FAMILIES = 8, 16
 
 
+@lru_cache(maxsize=64)
 def kind_of(minutes: int) -> str:
     known = (kind for length, kind in KINDS.items() if abs(minutes - length) <= SLACK_MINUTES)
     return next(known, None) or next(f"{minutes // size}{unit}" for size, unit in UNITS if minutes % size == 0)

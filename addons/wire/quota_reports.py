@@ -10,6 +10,7 @@ Beside the plan's own limit, whose id is `codex`, there are families with limits
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from addons.wire.quota import FULL, MAX_FAMILIES, Credits, Family, Quota, Window
@@ -29,11 +30,14 @@ MAX_TEXT = 64
 
 def of_headers(headers: Mapping[str, str], now: float) -> Quota | None:
     """None where nothing is told. Names in any case."""
-    told = {name.lower(): value for name, value in headers.items()}
+    told = {lower: value for name, value in headers.items() if (lower := name.lower()).startswith("x-")}
+    if not told:
+        return None
     limits: dict[str, dict[str, dict[str, str]]] = {}
     for name, value in told.items():
-        if match := WINDOW_HEADER.fullmatch(name):
-            limits.setdefault(match[1], {}).setdefault(match[2], {})[match[3].replace("-", "_")] = value
+        if place := _place_of(name):
+            limit, slot, member = place
+            limits.setdefault(limit, {}).setdefault(slot, {})[member] = value
     if not limits and told.keys().isdisjoint(_BESIDE_WINDOWS):
         return None
     # "rate_limit_reached", "workspace_owner_credits_depleted" and more of the kind; only a refusal has it.
@@ -55,24 +59,25 @@ def of_headers(headers: Mapping[str, str], now: float) -> Quota | None:
     )
 
 
+@lru_cache(maxsize=128)  # every answer has the same headers, a dozen; for this they are looked at twice
+def _place_of(name: str) -> tuple[str, str, str] | None:
+    """Of a header: the limit, the slot, and the member of the window in that slot."""
+    match = WINDOW_HEADER.fullmatch(name)
+    return (match[1], match[2], match[3].replace("-", "_")) if match else None
+
+
 def of_event(event: Any, now: float) -> Quota | None:
     """None for any other event too."""
     if not isinstance(event, dict) or event.get("type") != "codex.rate_limits":
         return None
     limits = _object(event.get("rate_limits"))
     windows = _windows([limits.get(slot) for slot in SLOTS], now)
-    name = text(event.get("metered_limit_name")) or text(event.get("limit_name")) or OWN
-    is_own = _id(name) == OWN
-    return _told(
-        Quota(
-            heard_at=now,
-            windows=windows if is_own else {},
-            plan=text(event.get("plan_type")),
-            credits=_credits(event.get("credits") or limits.get("credits")),
-            limit_reached=_decision(limits) if is_own else None,
-            others={} if is_own else _families([(name, text(event.get("limit_name")), windows)]),
-        )
-    )
+    plan, credits = text(event.get("plan_type")), _credits(event.get("credits") or limits.get("credits"))
+    label = text(event.get("limit_name"))
+    name = text(event.get("metered_limit_name")) or label or OWN
+    if _id(name) != OWN:
+        return _told(Quota(now, plan=plan, credits=credits, others=_families([(name, label, windows)])))
+    return _told(Quota(now, windows, plan, credits, _decision(limits)))
 
 
 def of_usage(document: Any, now: float) -> Quota | None:
@@ -173,8 +178,7 @@ _FLAGS = {"true": True, "false": False}
 def _credits(told: Any) -> Credits | None:
     if not isinstance(told, dict):
         return None
-    has, unlimited, balance = map(told.get, _CREDITS)
-    has, unlimited = _flag(has), _flag(unlimited)
+    has, unlimited, balance = _flag(told.get("has_credits")), _flag(told.get("unlimited")), told.get("balance")
     if has is None and unlimited is None:
         return None
     amount = None if isinstance(balance, str) else number(balance)
