@@ -5,8 +5,8 @@ left alone, and so is every request to the platform.
 """
 
 import json
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -89,7 +89,7 @@ class CodexTranslate:
             plan = PLANNERS[dialect](expanded, model, ctx.options.codex_strict, rules.show_reasoning)
         except BadRequest as e:
             raise refused(as_the_client_counts(e, expanded.ahead)) from e
-        return plan._replace(edits=(*expanded.edits, *plan.edits))
+        return plan._replace(edits=(*expanded.edits, *plan.edits)) if expanded.edits else plan
 
     @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -118,11 +118,11 @@ def keyed(plan: Plan, client: str) -> Plan:
     """With the key under which the backend caches, and the header that goes with it: without them each turn pays for all before."""
     key = plan.body.get("prompt_cache_key")
     if isinstance(key, str) and key:
-        return plan._replace(headers={**plan.headers, "session-id": in_a_header(key)})
+        return Plan(plan.body, plan.edits, plan.answering, {**plan.headers, "session-id": in_a_header(key)})
     key = conversation_key(client, plan.body)
     added = Edit("added", "prompt_cache_key", "the plan's cache is kept under it")
-    body, edits = {**plan.body, "prompt_cache_key": key}, (*plan.edits, added)
-    return plan._replace(body=body, edits=edits, headers={**plan.headers, "session-id": key})
+    body, headers = {**plan.body, "prompt_cache_key": key}, {**plan.headers, "session-id": key}
+    return Plan(body, (*plan.edits, added), plan.answering, headers)
 
 
 class Answer:
@@ -134,7 +134,7 @@ class Answer:
         self.keep = keep
         self.dialect = plan.answering.dialect
         make, prefix = STAGES[plan.answering.dialect, plan.answering.stream]
-        self.stage: Stage = make(plan.answering, f"{prefix}{uuid.uuid4().hex}", int(time.time()))
+        self.stage: Stage = make(plan.answering, f"{prefix}{secrets.token_hex(16)}", int(time.time()))
         self.ended = False
 
     def __call__(self, data: bytes) -> list[bytes]:

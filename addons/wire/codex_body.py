@@ -47,16 +47,11 @@ def finish(body: Mapping[str, Any], answering: Answering, model: Resolved, edits
         edits.add("added", "instructions", "the backend wants them, if empty")
         sent["instructions"] = ""
     short = Shortened(sent) if native else shorten(sent, edits)
-    return Plan(
-        body=short.body,
-        edits=edits.made(),
-        answering=answering._replace(
-            tool_names=short.tool_names,
-            call_ids=short.call_ids,
-            prompt_tokens=_tokens(sent) if answering.max_output_tokens or answering.stop else 0,
-        ),
-        headers=lite.HEADERS if lite_spoken else {},
-    )
+    if short.body is not sent:
+        answering = answering._replace(tool_names=short.tool_names, call_ids=short.call_ids)
+    if answering.max_output_tokens or answering.stop:
+        answering = answering._replace(prompt_tokens=_tokens(sent))
+    return Plan(short.body, edits.made(), answering, lite.HEADERS if lite_spoken else {})
 
 
 def _tokens(body: Mapping[str, Any]) -> int:

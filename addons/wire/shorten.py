@@ -37,6 +37,8 @@ def shorten(body: dict[str, Any], edits: Edits) -> Shortened:
     """`body` is a Responses request, its items checked. It is not changed; if all of it fits it is given back as it is."""
     items, tools, choice = body["input"], body.get("tools") or [], body.get("tool_choice")
     named = [item for item in items if item.get("type") in NAMING]
+    if not named and not tools:
+        return Shortened(body)
     names = replacements([*_names_of(tools), *_names_in(named)], lambda name: bool(NAME.fullmatch(name)))
     ids = replacements(_call_ids(named), lambda call_id: len(call_id) <= MAX_LENGTH)
     if not names and not ids:
