@@ -58,6 +58,8 @@ class Item:
 
     def filled(self, value: Event) -> Event:
         """The value, with the empty members of it as the deltas told them."""
+        if all(value.get(text.family.home or text.family.whole) for text in self.texts.values()):
+            return value
         texts = sorted(self.texts.values(), key=lambda text: text.index)
         heard: Event = {text.family.whole: text.received for text in texts if not text.family.home}
         for home in {text.family.home for text in texts if text.family.home}:
@@ -119,7 +121,7 @@ class Items:
     def _on_delta(self, event: Event) -> None:
         if delta := event.get("delta"):
             family, item = DELTAS[event["type"]], self._items[event["output_index"]]
-            at = event.get(family.place) if family.place else 0
+            at: Any = event.get(family.place) if family.place else 0
             text = item.texts.get((family.stem, at)) or self._text(item, family, _place_of(event, family))
             if not text.told:
                 self._say(text, delta, event)
@@ -161,7 +163,8 @@ class Items:
         for text in item.texts.values():
             self._finish_part(item, text, {})
         if not self._cut:
-            item.value = event["item"] = self._tidied(item.filled(value))
+            filled = item.filled(value)
+            item.value = event["item"] = value if filled is value else self._tidied(filled)
             item.texts.clear()
             item.done = True
             self._out.append(event)
@@ -234,8 +237,11 @@ class Items:
     def _tidied_part(self, part: Event) -> Event:
         if part.get("type") != OUTPUT_TEXT.part:
             return part
-        annotations, logprobs = (told if isinstance(told := part.get(name), list) else [] for name in ("annotations", "logprobs"))
-        return part | {"annotations": annotations if self._annotations else [], "logprobs": logprobs}
+        annotations, logprobs = part.get("annotations"), part.get("logprobs")
+        return part | {
+            "annotations": annotations if self._annotations and isinstance(annotations, list) else [],
+            "logprobs": logprobs if isinstance(logprobs, list) else [],
+        }
 
     def _restored(self, value: Event) -> Event:
         for member, known in (("name", self._names), ("call_id", self._call_ids)):
