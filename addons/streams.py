@@ -42,8 +42,8 @@ class Listener(Protocol):
     def heard(self, data: bytes) -> None:
         """A chunk of upstream's, before any stage has it."""
 
-    def told(self, data: bytes) -> None:
-        """A chunk that goes to the client, whether a stage has made it or it is said in the stages' place."""
+    def told(self, chunks: list[bytes]) -> None:
+        """Chunks that go to the client, whether a stage has made them or they are said in the stages' place."""
 
 
 class StreamChain:
@@ -62,7 +62,7 @@ class StreamChain:
 
     def __call__(self, data: bytes) -> list[bytes]:
         if self.listener and data:
-            self._report(self.listener.heard, [data])
+            self._report(self.listener.heard, data)
         if self.failed:
             return []
         try:
@@ -86,11 +86,10 @@ class StreamChain:
             self._report(self.listener.told, chunks)
         return chunks
 
-    def _report(self, hear: Callable[[bytes], None], chunks: list[bytes]) -> None:
+    def _report[T](self, hear: Callable[[T], None], what: T) -> None:
         """A boundary too: whoever only listens must not break what is listened to."""
         try:
-            for chunk in chunks:
-                hear(chunk)
+            hear(what)
         except Exception:
             logger.exception("the answer's stream could not be listened to; it goes on unheard")
             self.listener = None

@@ -42,9 +42,11 @@ class Passing:
         if self.reader:
             self.reader.feed(data)
 
-    def told(self, data: bytes) -> None:
+    def told(self, chunks: list[bytes]) -> None:
         if self.client:
-            self.client.add(self._clock(), data)
+            now = self._clock()
+            for chunk in chunks:
+                self.client.add(now, chunk)
 
     def event(self, event: Event) -> None:
         kind = event["type"]

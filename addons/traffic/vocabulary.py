@@ -37,26 +37,20 @@ class EventNames:
         if count or len(self.counts) < MAX_TYPES:
             self.counts[kind] = count + 1
             if count < LOOKED_AT and len(self._fields) < MAX_FIELDS:
-                self._fields.update(paths(event, f"{kind}: "))
+                _collect(event, f"{kind}: ", DEPTH, self._fields)
 
     @property
     def fields(self) -> frozenset[str]:
         return frozenset(self._fields)
 
 
-def paths(event: dict[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
-    _collect(event, prefix, DEPTH, found)
-    return found
-
-
 # By what the paths begin with, and the names.
 _known: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
-def _collect(value: dict[str, Any], prefix: str, depth: int, found: list[str]) -> None:
+def _collect(value: dict[str, Any], prefix: str, depth: int, found: set[str]) -> None:
     """Without generators and patterns: the first of each type are looked at in every call, before its client has them."""
-    found += _known.get((prefix, *value)) or _paths_of(prefix, tuple(value))
+    found.update(_known.get((prefix, *value)) or _paths_of(prefix, tuple(value)))
     if depth == 1:
         return
     for name, inner in value.items():

@@ -79,7 +79,10 @@ class ChatWriter:
         teller = TELLERS.get(event["type"])
         if teller is None:
             return []
-        told = [self._framed(delta) for delta in teller(self, event)]
+        told: list[bytes] = []
+        if deltas := teller(self, event):
+            before, behind = self._around or self._frame()
+            told = [before + written(delta) + behind for delta in deltas]
         return told + self._end(event) if event["type"] in ENDS else told
 
     def fail(self, event: Event, error: OpenAIError) -> list[bytes]:
@@ -93,13 +96,11 @@ class ChatWriter:
         """What every chunk of the answer says, whatever else it does."""
         return self._envelope
 
-    def _framed(self, delta: Chunk) -> bytes:
-        """A chunk as it is sent. It differs from the one before by its delta alone, so only that is written anew."""
-        if self._around is None:
-            before, _, behind = encode(written(self._chunk({}, None))).rpartition(b"{}")
-            self._around = before, behind
-        before, behind = self._around
-        return before + written(delta) + behind
+    def _frame(self) -> tuple[bytes, bytes]:
+        """A chunk differs from the one before by its delta alone, so only that is written anew."""
+        before, _, behind = encode(written(self._chunk({}, None))).rpartition(b"{}")
+        self._around = before, behind
+        return self._around
 
     def _chunk(self, delta: Chunk, finish_reason: str | None) -> Chunk:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}

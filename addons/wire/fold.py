@@ -60,7 +60,7 @@ class ResponsesFolder(Folder):
     def tell(self, event: Event) -> list[bytes]:
         if event["type"] not in ENDS:
             return []
-        return [written(told["response"]) for told in self._writer.events(event)]
+        return [written(self._writer.numbered(event)["response"])]
 
 
 class ChatFolder(Folder):

@@ -14,6 +14,8 @@ from addons.wire.sse import DONE, KEEPALIVE, encode
 from addons.wire.stage import Stage
 from addons.wire.story import ENDS, FAILED, Story
 
+LAST = {*ENDS, FAILED}
+
 # Clients with a line scanner: nanobot reads 1 MiB, before v0.0.62 and in its chat dialect 64 KiB. `data: ` and the line's end
 # count too.
 AROUND = len(b"data: \n")
@@ -28,22 +30,22 @@ class ResponsesWriter:
         self._done = [DONE] if done else []
         self._number = 0
 
-    def events(self, event: Event) -> list[Event]:
+    def numbered(self, event: Event) -> Event:
         """The event with its number, and with the response object as the client is to see it."""
         if "response" in event:
             event = {**event, "response": self._objects.of(event["response"])}
         event["sequence_number"] = self._number
         self._number += 1
-        return [event]
+        return event
 
     def tell(self, event: Event) -> list[bytes]:
-        told = [framed(each) for each in self.events(event)]
-        return told + self._done if event["type"] in ENDS or event["type"] == FAILED else told
+        told = [framed(self.numbered(event))]
+        return told + self._done if event["type"] in LAST else told
 
     def fail(self, event: Event, error: OpenAIError) -> list[bytes]:
         inner = failures.in_event(error)
         flat: Event = {"type": "error", **{k: inner[k] for k in ("code", "message", "param")}, "error": inner}
-        return [*(framed(each) for each in self.events(flat)), *self.tell(event)]
+        return [framed(self.numbered(flat)), *self.tell(event)]
 
     def keepalive(self) -> list[bytes]:
         return [KEEPALIVE]

@@ -1,22 +1,36 @@
-from addons.traffic.vocabulary import LOOKED_AT, MAX_FIELDS, MAX_TYPES, EventNames, paths
+from typing import Any
+
+from addons.traffic.vocabulary import LOOKED_AT, MAX_FIELDS, MAX_TYPES, EventNames
+
+
+def fields(event: dict[str, Any]) -> frozenset[str]:
+    names = EventNames()
+    names.note("x", event)
+    return names.fields
 
 
 def test_paths_have_three_names_at_most_and_say_where_a_list_is() -> None:
     event = {"type": "x", "response": {"usage": {"input": {"deeper": 1}}, "output": [{"id": 1}, {"role": 2}, 3]}}
-    assert sorted(paths(event)) == [
-        "response",
-        "response.output",
-        "response.output[].id",
-        "response.output[].role",
-        "response.usage",
-        "response.usage.input",
-        "type",
-    ]
+    assert fields(event) == {
+        "x: type",
+        "x: response",
+        "x: response.usage",
+        "x: response.usage.input",
+        "x: response.output",
+        "x: response.output[].id",
+        "x: response.output[].role",
+    }
 
 
 def test_the_clients_own_names_are_not_upstreams() -> None:
     said = {"metadata": {"mine": 1}, "response": {"metadata": {"mine": 1}}}
-    assert sorted(paths(said)) == ["metadata", "response", "response.metadata"]
+    assert fields(said) == {"x: metadata", "x: response", "x: response.metadata"}
+
+
+def test_the_same_names_in_another_event_and_with_other_things_in_them() -> None:
+    assert fields({"item": None, "other": 1}) == {"x: item", "x: other"}
+    assert fields({"item": {"id": 1}, "other": [{"id": 1}]}) == {"x: item", "x: item.id", "x: other", "x: other[].id"}
+    assert fields({"item": {"item": None, "other": 1}}) == {"x: item", "x: item.item", "x: item.other"}
 
 
 def test_events_are_counted_and_the_first_of_a_type_looked_at() -> None:
