@@ -9,13 +9,12 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import orjson
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 
-from addons import engine
+from addons import engine, heads
 from addons.catalog import CodexCatalog
 from addons.continuity import CodexContinuity, refused
 from addons.edits import MODEL, in_a_header, note
@@ -45,7 +44,7 @@ class CodexTranslate:
         self.catalog = catalog
         self.policy = policy
         self.continuity = continuity
-        self.plans: WeakKeyDictionary[http.HTTPFlow, Plan] = WeakKeyDictionary()
+        self.plans: engine.OnFlow[Plan] = engine.OnFlow("plan")
         self.answers: engine.OnFlow[Answer] = engine.OnFlow("answer")
         """Of the present attempt."""
 
@@ -61,7 +60,8 @@ class CodexTranslate:
     async def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow) or flow.metadata.get(UPSTREAM) != "codex" or flow.request.method != "POST":
             return
-        body = parsed_object(flow.request.raw_content or b"")
+        request = flow.request
+        body = parsed_object(request.raw_content or b"")
         dialect: Dialect | None = flow.metadata.get(DIALECT)
         if dialect is None:
             return
@@ -70,12 +70,11 @@ class CodexTranslate:
             await self.continuity.recall(flow, body)
         expanded = self.continuity.expand(flow, body) if dialect == "responses" else Expanded(body)
         plan = keyed(self._plan(dialect, expanded, catalog), flow.metadata.get(CLIENT, ""))
-        if not reads_annotations(flow.request.headers):
+        headers = request.headers
+        if not reads_annotations(headers):
             plan = plan._replace(answering=plan.answering._replace(show_annotations=False))
-        flow.request.content = dumped(plan.body)
-        flow.request.headers["content-type"] = "application/json"
-        flow.request.headers["accept"] = "text/event-stream"
-        flow.request.headers.update(plan.headers)
+        request.content = dumped(plan.body)
+        heads.put(headers, {"content-type": "application/json", "accept": "text/event-stream", **plan.headers})
         self.plans[flow] = plan
         flow.metadata[MODEL] = plan.body["model"]
         note(flow, plan.edits)
@@ -98,10 +97,11 @@ class CodexTranslate:
             return
         if not isinstance(flow.response.stream, StreamChain):
             return  # a refusal, which is not translated but brought into OpenAI's shape
-        flow.response.headers["content-type"] = "text/event-stream; charset=utf-8"
-        flow.response.headers.pop("content-length", None)
+        headers = flow.response.headers
+        headers["content-type"] = "text/event-stream; charset=utf-8"
+        headers.pop("content-length", None)
         # nginx and others that stand before us would collect the stream otherwise.
-        flow.response.headers["cache-control"], flow.response.headers["x-accel-buffering"] = "no-cache", "no"
+        headers["cache-control"], headers["x-accel-buffering"] = "no-cache", "no"
         answer = Answer(flow, plan, lambda response: self.continuity.keep(flow, plan.answering, response))
         self.answers[flow], chain = answer, chain_of(flow)
         engine.hold_head(flow, (lambda: chain.let_go(answer.stage.release())) if plan.answering.stream else None)
