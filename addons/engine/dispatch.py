@@ -108,5 +108,5 @@ def _forget(manager: AddonManager) -> None:
 
 def tell_of_log(self: log.LegacyLogEvents, record: logging.LogRecord) -> None:
     """`add_log` is deprecated since mitmproxy 9. Whoever still has it hears it."""
-    if any(hasattr(addon, "add_log") for addon in traverse(self.master.addons.chain)):
+    if _hooks(self.master.addons, "add_log"):
         original[log.LegacyLogEvents, "emit"](self, record)

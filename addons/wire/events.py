@@ -102,10 +102,7 @@ class Malformed(ValueError):
 
 
 def fate_of(kind: str) -> Fate:
-    for prefix, fate in FATES.items():
-        if kind.startswith(prefix):
-            break
-    return fate
+    return next(fate for prefix, fate in FATES.items() if kind.startswith(prefix))
 
 
 class Reader:

@@ -251,7 +251,8 @@ class TestTheEnd:
     def test_it_fits_a_stream_chain(self) -> None:
         chain = StreamChain()
         chain.stages.append(chat())
-        out = [chunk for piece in [*byte_by_byte(sse(answer(*HELLO))), b""] for chunk in chain(piece)]
+        said = b"".join([chunk for piece in [*byte_by_byte(sse(answer(*HELLO))), b""] for chunk in chain(piece)])
+        out = [event + b"\n\n" for event in said.removesuffix(b"\n\n").split(b"\n\n")]
         assert read_chat(out, include_usage=True).message["content"] == "Hello there, old friend."
 
 
