@@ -193,7 +193,7 @@ class CodexAccounts:
             return
         told = heads.told(flow.request.headers, _WANTED)
         if told:
-            heads.take_off(flow.request.headers, (WANTED,))
+            heads.take_off(flow.request.headers, _WANTED)
         if wanted := told.get(WANTED):
             await self._find_if_none()
             if wanted not in self.roster.sources:

@@ -49,7 +49,7 @@ NO_KEY = OpenAIError(
 WITHOUT_A_KEY = {(method, path) for method in ("GET", "HEAD") for path in ("/", probes.HEALTH, probes.READY)}
 
 # What tells of a web page.
-_OF_PAGES = heads.in_bytes(("origin", "sec-fetch-site", "sec-fetch-mode"))
+_OF_PAGES, _ORIGIN = heads.in_bytes(("origin", "sec-fetch-site", "sec-fetch-mode")), heads.in_bytes(("origin",))
 
 # A guessed key is a stolen plan; one of `python -m auth key add` has 47 characters.
 SHORT_KEY = 16
@@ -153,7 +153,7 @@ class CodexGate:
             flow.response = http.Response.make(204, b"", hosts.preflight(guest.origin, flow.request.headers))
             return
         self._check_key(flow, guest, shown.digests)
-        heads.take_off(flow.request.headers, ("origin",))  # it was for this proxy
+        heads.take_off(flow.request.headers, _ORIGIN)  # it was for this proxy
         del flow.metadata[TURNED_AWAY]
 
     def _check_host(self, flow: http.HTTPFlow, authority: str) -> None:

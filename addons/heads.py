@@ -4,18 +4,22 @@ mitmproxy looks at every field of a head, in Python, for each name that it is as
 of these in a hook cost more than all the rest of it.
 """
 
-from collections.abc import Collection, Mapping
-from functools import cache
+from collections.abc import Collection, Iterable, Mapping
 
 from mitmproxy import http
 
 
+def in_bytes(names: Iterable[str]) -> frozenset[bytes]:
+    """Names in lower case, as the functions here want them."""
+    return frozenset(name.encode() for name in names)
+
+
 def told(headers: http.Headers, names: Collection[bytes]) -> dict[str, str]:
-    """What the head says under these names, by name. Names are in lower case; what is said twice is folded as mitmproxy does it."""
+    """What the head says under these names, by name in lower case. What is said twice is folded, as mitmproxy does it."""
     found: dict[str, str] = {}
     for field_name, field_value in headers.fields:
         if (lower := field_name.lower()) in names:
-            name, value = lower.decode(), field_value.decode("utf-8", "surrogateescape")
+            name, value = lower.decode("utf-8", "surrogateescape"), field_value.decode("utf-8", "surrogateescape")
             found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 
@@ -38,18 +42,11 @@ def put(headers: http.Headers, values: Mapping[str, str]) -> None:
     headers.fields = (*fields, *left.values())
 
 
-def take_off(headers: http.Headers, names: tuple[str, ...]) -> None:
-    unwanted = in_bytes(names)
-    headers.fields = tuple([field for field in headers.fields if field[0].lower() not in unwanted])
+def take_off(headers: http.Headers, names: Collection[bytes]) -> None:
+    headers.fields = tuple([field for field in headers.fields if field[0].lower() not in names])
 
 
 def take_off_family(headers: http.Headers, prefix: bytes) -> None:
     """`prefix` in lower case."""
     length = len(prefix)
     headers.fields = tuple([field for field in headers.fields if field[0][:length].lower() != prefix])
-
-
-@cache
-def in_bytes(names: tuple[str, ...]) -> frozenset[bytes]:
-    """Of tables in the code, of which there are few."""
-    return frozenset(name.encode() for name in names)

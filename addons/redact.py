@@ -64,8 +64,9 @@ CLIENT, OWNER = "codex.client", "codex.owner"
 # Where a client's key can stand; the first that is there is the one that counts.
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key")
 
-# What is read of a head before it is taken off.
+# What is read of a head before it is taken off, and what is.
 _READ = heads.in_bytes((*CREDENTIALS, "user-agent", "chatgpt-account-id"))
+_OFF_REQUESTS, _OFF_ANSWERS = heads.in_bytes(FROM_REQUESTS), heads.in_bytes(FROM_ANSWERS)
 
 # What a Codex CLI says that its own account is: on no flow, and repeated to nobody but itself.
 _account_said: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
@@ -80,6 +81,7 @@ class Brought(NamedTuple):
     """Of an absolute target, without a user and a password."""
 
 
+_NOTHING = Brought()
 _brought: WeakKeyDictionary[http.HTTPFlow, Brought] = WeakKeyDictionary()
 
 # New with each start: the key of a client may be short or guessable, and what is made of it stands on the flow.
@@ -106,7 +108,7 @@ def bare_key(given: str) -> str:
 
 def brought(flow: http.HTTPFlow) -> Brought:
     """Once: it is forgotten here."""
-    return _brought.pop(flow, Brought())
+    return _brought.pop(flow, _NOTHING)
 
 
 def account_said(flow: http.HTTPFlow) -> str | None:
@@ -161,7 +163,7 @@ class CodexRedact:
             authority = request.authority.rpartition("@")[2]
             request.authority = ""  # the absolute form's; it can carry user:password@
         _brought[flow] = Brought(tuple([digest_of(key) for key in keys if key]), authority)
-        heads.take_off(request.headers, FROM_REQUESTS)
+        heads.take_off(request.headers, _OFF_REQUESTS)
 
     def request(self, flow: http.HTTPFlow) -> None:
         if is_passing(flow) and is_sign_in(flow.request):
@@ -170,7 +172,7 @@ class CodexRedact:
     @guarded_head
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response and is_ours(flow):
-            heads.take_off(flow.response.headers, FROM_ANSWERS)
+            heads.take_off(flow.response.headers, _OFF_ANSWERS)
         elif flow.response and is_passing(flow):
             pass_on(flow.response, FOR_THE_CLIENT)
             flow.response.stream = is_sign_in(flow.request) or is_event_stream(flow.response)

@@ -6,9 +6,9 @@ from mitmproxy import http
 
 from addons import heads
 
-NAMES = st.sampled_from([b"host", b"Host", b"X-One", b"x-one", b"x-two", b"Origin", b"y"])
+NAMES = st.sampled_from([b"host", b"Host", b"X-One", b"x-one", b"x-two", b"Origin", b"x-\xff"])
 HEADS = st.lists(st.tuples(NAMES, st.binary(max_size=4)), max_size=8).map(lambda fields: http.Headers(fields))
-VALUES = st.dictionaries(st.sampled_from(["Host", "x-one", "x-three", "y"]), st.text(max_size=4))
+VALUES = st.dictionaries(st.sampled_from(["Host", "x-one", "x-three", "origin"]), st.text(max_size=4))
 FEW = st.lists(st.sampled_from(["host", "x-one", "x-three"]), unique=True).map(tuple)
 
 
@@ -36,7 +36,7 @@ def test_what_is_taken_off(headers: http.Headers, names: tuple[str, ...]) -> Non
     expected = headers.copy()
     for name in names:
         expected.pop(name, None)
-    heads.take_off(headers, names)
+    heads.take_off(headers, heads.in_bytes(names))
     assert headers.fields == expected.fields
 
 
