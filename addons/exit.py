@@ -65,9 +65,10 @@ class CodexExit:
         response.stream.stages.insert(0, hear)  # upstream's own words
 
     def _over(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
-        if not self.gate.is_counted(flow):
+        key = self.gate.counted_key(flow)
+        if key is None:
             return None
         answer, overheard = self.translate.answers.get(flow), self.overheard.get(flow)
         usage = answer.stage.usage if answer else overheard.usage if overheard else None
         is_refused = not engine.was_sent(flow) or (flow.response is not None and flow.response.status_code >= 400)
-        return self.gate.over(flow, usage.total_tokens if usage else 0 if is_refused else None)
+        return self.gate.over(key, flow, usage.total_tokens if usage else 0 if is_refused else None)

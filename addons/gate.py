@@ -280,15 +280,14 @@ class CodexGate:
 
     # -- when it is over
 
-    def is_counted(self, flow: http.HTTPFlow) -> bool:
+    def counted_key(self, flow: http.HTTPFlow) -> Key | None:
+        """The key that this request counts for."""
         guest = self.guests.get(flow)
-        return guest is not None and guest.key is not None and not guest.key.limits.are_none
+        return guest.key if guest and guest.key and not guest.key.limits.are_none else None
 
-    async def over(self, flow: http.HTTPFlow, tokens: int | None) -> None:
-        """A request of a key is over, and has used so many tokens; None if nobody can say."""
-        guest = self.guests.get(flow)
-        if guest and guest.key and not guest.key.limits.are_none:
-            await self.counter.settle(guest.key.digest, flow, tokens)
+    async def over(self, key: Key, flow: http.HTTPFlow, tokens: int | None) -> None:
+        """It is over, and has used so many tokens; None if nobody can say."""
+        await self.counter.settle(key.digest, flow, tokens)
 
 
 def needs_no_key(request: http.Request) -> bool:
