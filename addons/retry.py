@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 # For the record: one entry for each attempt that failed.
 ATTEMPTS = "codex.attempts"
 
-# Who repeats by itself.
+# What tells of a client that repeats by itself.
 _READ = heads.in_bytes(("x-stainless-retry-count", "originator"))
 
 # The deadlines, as verdicts know them.

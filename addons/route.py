@@ -1,6 +1,6 @@
 """Which upstream a request goes to, and with which path. Tags the flow with the upstream, and with the dialect to be translated."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -19,7 +19,7 @@ from addons.wire.plan import Edit
 UPSTREAM, DIALECT = "codex.upstream", "codex.dialect"
 SETTINGS = ("auto", "codex", "platform")
 
-# What decides how a head is tidied.
+# What of a head decides where a request goes, and how.
 _READ = heads.in_bytes(("content-encoding", "upgrade", "originator"))
 _UPGRADE = heads.in_bytes(("upgrade",))
 
@@ -84,13 +84,16 @@ class CodexRoute:
         if not is_open(flow) or ACCOUNT_KIND not in flow.metadata:
             return
         upstream = choose(self.setting, flow.metadata[ACCOUNT_KIND])
+        told, asked = heads.told(flow.request.headers, _READ), flow.request.path
         # A WebSocket asks with GET for what is a POST otherwise.
-        asked, method = flow.request.path, "POST" if is_upgrade(flow.request) else flow.request.method
+        method = "POST" if asks_for_websocket(told) else flow.request.method
         path = target(upstream, self.bases[upstream], method, asked)
         if isinstance(path, OpenAIError):
             raise Refused(path)
         if upstream == "codex":
-            self._tidy_for_codex(flow, asked)
+            self._tidy_for_codex(flow, told)
+            if not is_codex_cli(told):
+                flow.metadata[DIALECT] = CODEX_PATHS[bare_path(asked)].dialect
         self._send_to(flow, upstream, path)
         flow.metadata[UPSTREAM] = upstream
 
@@ -106,15 +109,13 @@ class CodexRoute:
         flow.server_conn.via = self.via[upstream]
         flow.server_conn.sni = base.host  # else, with `keep_host_header`, the name under which a client's TLS knows this proxy
 
-    def _tidy_for_codex(self, flow: http.HTTPFlow, path: str) -> None:
+    def _tidy_for_codex(self, flow: http.HTTPFlow, told: Mapping[str, str]) -> None:
         """The backend surely understands a body without a content-encoding, and gets no header that it has no use for."""
-        request = flow.request
-        told = heads.told(request.headers, _READ)
+        request, upgrade = flow.request, asks_for_websocket(told)
         if "content-encoding" in told and request.method == "POST":
             limit = human.parse_size(ctx.options.body_size_limit) or 2**63
             del request.headers["content-encoding"]
             request.content = plain_body(told["content-encoding"], request.raw_content or b"", limit)
-        upgrade = told.get("upgrade", "").lower() == "websocket"
         kept, dropped = [], []
         for field in request.headers.fields:
             name = field[0].decode("utf-8", "surrogateescape")
@@ -125,8 +126,6 @@ class CodexRoute:
         # Whatever the client could read compressed: answers are read here, and errors are written into the stream.
         request.headers.fields = (*kept, (b"accept-encoding", b"identity"))
         note(flow, [Edit("dropped", f"header {name}", "the Codex backend has no use for it") for name in told_of(dropped)])
-        if not is_codex_cli(told):
-            flow.metadata[DIALECT] = CODEX_PATHS[bare_path(path)].dialect
 
 
 def is_codex_cli(headers: Container[str]) -> bool:
@@ -136,7 +135,11 @@ def is_codex_cli(headers: Container[str]) -> bool:
 
 def is_upgrade(request: http.Request) -> bool:
     """To a WebSocket. Those that `CodexGate` lets in are to be relayed."""
-    return heads.told(request.headers, _UPGRADE).get("upgrade", "").lower() == "websocket"
+    return asks_for_websocket(heads.told(request.headers, _UPGRADE))
+
+
+def asks_for_websocket(told: Mapping[str, str]) -> bool:
+    return told.get("upgrade", "").lower() == "websocket"
 
 
 def plain_body(content_encoding: str, body: bytes, limit: int) -> bytes:
