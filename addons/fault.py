@@ -6,7 +6,7 @@ What upstream did is judged before the drill spoils it, so no account and no ret
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, exceptions, http
@@ -62,9 +62,12 @@ class CodexFault:
             logger.warning("the fault drill is off")
 
     @guarded
-    async def request(self, flow: http.HTTPFlow) -> None:
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if not self.drill or not is_open(flow) or UPSTREAM not in flow.metadata or is_upgrade(flow.request):
-            return
+            return None
+        return self._draw(flow)
+
+    async def _draw(self, flow: http.HTTPFlow) -> None:
         drawn = draw(self.drill, self.chance)
         if not drawn:
             return
@@ -96,17 +99,16 @@ class CodexFault:
             chain.stages.append(SpoiledStream(flow, chain, Spoiler(faults, events)))
 
     @guarded
-    async def response(self, flow: http.HTTPFlow) -> None:
+    def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """Of an answer that was made as a whole. One that streamed is over by now."""
         drawn, answer = self.drawn.get(flow), flow.response
         if not drawn or not answer or not flow.live or not engine.was_sent(flow) or engine.is_resending(flow):
-            return
+            return None
         if isinstance(answer.stream, StreamChain):
-            return
+            return None
         faults = of_the_answer(drawn) if answer.status_code < 300 else ()
         mark(answer, [*of(drawn, "delay"), *faults])
-        if faults:
-            await spoil(flow, answer, Spoiler(faults, events=False))
+        return spoil(flow, answer, Spoiler(faults, events=False)) if faults else None
 
 
 class SpoiledStream:

@@ -22,8 +22,8 @@ OURS = "codex.our_fault"
 FAULT = OpenAIError(500, "codex-mitm failed on this request; its log says where")
 
 
-# Tasks in which a hook is under way that may wait for something: a slot, a token, a better moment. And those of them that are
-# not to wait any longer.
+# Tasks in which a hook is under way that may wait for something: a slot, a token, a better moment. And those of them that may
+# wait no longer.
 _waiting: set[asyncio.Task[Any]] = set()
 _ended: set[asyncio.Task[Any]] = set()
 
@@ -111,14 +111,16 @@ async def _wait_for(waiting: Awaitable[None], flow: http.HTTPFlow) -> None:
     except exceptions.AddonHalt:
         raise
     except asyncio.CancelledError:
-        if task not in _ended or task.uncancel():  # somebody else has cancelled it as well
+        if task not in _ended or task.cancelling() > 1:  # by somebody else
             raise
         _answer(flow, Refused(engine.PROXY_STOPPED))
     except Exception as e:  # noqa: BLE001 - this is the boundary
         _answer(flow, e)
     finally:
         _waiting.discard(task)
-        _ended.discard(task)
+        if task in _ended:
+            _ended.discard(task)
+            task.uncancel()
 
 
 def _answer(flow: http.HTTPFlow, reason: Exception) -> None:
