@@ -26,7 +26,7 @@ from addons.translate import Answer
 from addons.wire import encoding, errors, failures, quota_reports
 from addons.wire.errors import OpenAIError, json_object
 from addons.wire.events import FATES
-from addons.wire.plan import Edit, Plan
+from addons.wire.plan import Answering, Edit
 from addons.wire.quota import merge
 
 # An answer that ended with one of these ended in the middle: nobody said that it failed.
@@ -67,13 +67,13 @@ class Call:
 
 
 def exchange_of(
-    flow: http.HTTPFlow, call: Call, plan: Plan | None, answer: Answer | None, now: float, *, stopped: bool = False
+    flow: http.HTTPFlow, call: Call, answering: Answering | None, answer: Answer | None, now: float, *, stopped: bool = False
 ) -> Exchange:
     """`now` is unix time. `stopped`: the call is not over, the proxy is."""
     incoming, response, passing = call.incoming, flow.response, call.passing
     outcome, failure = ("cut", told_of(engine.PROXY_STOPPED)) if stopped else how_it_ended(flow, call, answer)
     tokens = answer.stage.usage if answer else call.overheard.usage if call.overheard else None
-    model, stream = (plan.answering.model, plan.answering.stream) if plan else asked_for(flow.request)
+    model, stream = (answering.model, answering.stream) if answering else asked_for(flow.request)
     told, was_sent = flow.metadata, engine.was_sent(flow)
     answered = headers_of(response) if response else NO_HEADERS
     return Exchange(

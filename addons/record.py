@@ -175,8 +175,8 @@ class CodexTraffic:
             return
         if call.overheard:
             call.overheard.end()
-        plan, answer = self.translate.plans.get(flow), self.translate.answers.get(flow)
-        exchange = exchange_of(flow, call, plan, answer, time.time(), stopped=stopped)
+        answering, answer = self.translate.answerings.get(flow), self.translate.answers.get(flow)
+        exchange = exchange_of(flow, call, answering, answer, time.time(), stopped=stopped)
         self._let_go(flow, answer)
         if self.recorder:
             self._record(flow, self.recorder, exchange)

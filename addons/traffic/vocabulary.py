@@ -18,8 +18,8 @@ MAX_FIELDS = 2000
 # Of a list only the first entries: they are alike too.
 ENTRIES = 20
 NESTED = {dict, list}
-# An answer has about 30 kinds of objects, and the next one the same: their paths are put together once, but not those of one whose
-# names are a book.
+# An answer has about 30 kinds of objects, and the next one the same ones: their paths are put together once. Not those of an object
+# whose names are a book.
 MAX_KINDS = 2000
 MAX_NAMES = 100
 MAX_LETTERS = 5000

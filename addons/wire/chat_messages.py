@@ -50,8 +50,8 @@ def items_of(messages: list[Any], edits: Edits) -> list[Item]:
     conversation = _Conversation(edits)
     say = conversation.items.append
     for index, said in enumerate(messages):
-        # One that is a text and nothing else: a conversation that goes on for days has thousands of them, and to look for what each
-        # could have besides takes five times as long.
+        # One that is a text and nothing else: of a conversation that goes on for days there are thousands, and to look for what
+        # each could have besides takes five times as long.
         if type(said) is dict and len(said) == 2:
             role, content = said.get("role"), said.get("content")
             if type(role) is str and type(content) is str and role in SPEAKERS:

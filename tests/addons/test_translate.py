@@ -1,3 +1,4 @@
+import gc
 import json
 from typing import cast
 
@@ -8,8 +9,9 @@ from addons import engine
 from addons.engine.course import course_of
 from addons.guard import Refused
 from addons.streams import StreamChain
-from addons.translate import Answer, dumped, parsed_object
-from addons.wire.plan import Answering, Dialect, Plan
+from addons.translate import Answer, dumped, parsed_object, undisturbed
+from addons.wire.errors import OpenAIError
+from addons.wire.plan import Answering, Dialect
 from addons.wire.stage import Stage
 
 
@@ -29,6 +31,22 @@ def test_what_is_no_object_is_refused(body: bytes) -> None:
     assert refused.value.error.status == 400
 
 
+@pytest.mark.parametrize("looks", [True, False])
+def test_garbage_is_looked_for_as_before_also_when_a_request_is_refused(looks: bool) -> None:
+    def refuse() -> None:
+        assert not gc.isenabled()
+        raise Refused(OpenAIError(400, "no"))
+
+    before = gc.isenabled()
+    try:
+        (gc.enable if looks else gc.disable)()
+        with pytest.raises(Refused):
+            undisturbed(refuse)
+        assert gc.isenabled() is looks
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
 class Broken:
     """A machine with a bug in it, for which there is no real one."""
 
@@ -42,7 +60,7 @@ class Broken:
 @pytest.mark.parametrize("held", [True, False], ids=["before the first byte", "in the stream"])
 def test_a_bug_in_a_machine_is_told_and_ends_the_answer(dialect: Dialect, held: bool) -> None:
     flow = tflow.tflow(resp=True)
-    answer = Answer(flow, Plan({"model": "m"}, (), Answering(dialect, True, "m")), keep=lambda response: None)
+    answer = Answer(flow, Answering(dialect, True, "m"), keep=lambda response: None)
     answer.stage = cast(Stage, Broken())
     chain = StreamChain(answer)
     chain.stages.append(answer)
