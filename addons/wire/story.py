@@ -86,8 +86,6 @@ class Story:
             answering.show_annotations,
         )
         self._state = State.NEW
-        self.over = False
-        """The client has had its terminal event."""
         self.response: Event = {"id": response_id, "created_at": created_at}
         """Upstream's own response object as it was told last; whole when the answer is over."""
         self.decided = False
@@ -95,6 +93,10 @@ class Story:
         self.refusal: OpenAIError | None = None
         self.usage: Usage | None = None
         self.wants_cancel = False
+
+    @property
+    def over(self) -> bool:
+        return self._state is State.OVER
 
     def take(self, event: Event) -> list[Event]:
         """What is to be told because of it. The event is used up."""
@@ -183,7 +185,7 @@ class Story:
 
     def _end(self, status: str, response: Event, usage: Usage | None, out: list[Event]) -> None:
         self._state = State.OVER
-        self.over = self.decided = True
+        self.decided = True
         self.usage = usage
         told = usage.for_responses() if usage else None
         self._learn({**response, "status": status, "output": self._items.values(), "usage": told})
