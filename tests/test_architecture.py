@@ -136,7 +136,8 @@ def test_one_broad_except_at_each_boundary() -> None:
         and isinstance(node.type, ast.Name)
         and node.type.id in ("Exception", "BaseException")
     ]
-    assert broad == [*["addons/guard.py"] * 3, *["addons/streams.py"] * 2, "addons/traffic/writer.py"]
+    of_mitmproxy = ["addons/engine/dispatch.py", "addons/engine/turns.py"]  # which has them there
+    assert broad == [*of_mitmproxy, *["addons/guard.py"] * 3, *["addons/streams.py"] * 2, "addons/traffic/writer.py"]
 
 
 def test_every_file_says_what_it_is_for() -> None:
