@@ -28,6 +28,8 @@ ROUTINE = (
     "server disconnect",
     "Streaming request to ",
     "Streaming response from ",
+    "closing transports...",
+    "transports closed!",
 )
 
 
@@ -71,7 +73,7 @@ class CodexCallLog:
 
     def is_news(self, message: str, level: int) -> bool:
         """Or the user wants to see everything (`-v`)."""
-        return self.tells_all or level != logging.INFO or not message.startswith(ROUTINE)
+        return self.tells_all or level > logging.INFO or not message.startswith(ROUTINE)
 
     def _silence_the_dumper(self) -> None:
         """Its lines are no JSON, and say what ours say. Where there is none, there is no such option."""

@@ -24,6 +24,8 @@ RECORDS = {
     "client connect": (logging.INFO, "client connect", False),
     "server connect": (logging.INFO, "server connect 127.0.0.1:443", False),
     "streaming": (logging.INFO, "Streaming response from chatgpt.com.", False),
+    "details": (logging.DEBUG, "closing transports...", False),
+    "other details": (logging.DEBUG, "half-closing Server(...)", True),
     "an error of theirs": (logging.INFO, "error establishing server connection: refused", True),
     "a warning": (logging.WARNING, "client connect", True),
 }
