@@ -3,7 +3,7 @@
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
-from addons import engine
+from addons import engine, heads
 from addons.guard import guarded, is_open
 from addons.route import UPSTREAM
 from addons.streams import chain_of
@@ -34,7 +34,7 @@ class CodexClock:
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> None:
-        if UPSTREAM not in flow.metadata or not is_open(flow) or "upgrade" in flow.request.headers:
+        if UPSTREAM not in flow.metadata or not is_open(flow) or heads.has(flow.request.headers, b"upgrade"):
             return
         engine.watch(
             flow,

@@ -32,8 +32,7 @@ logger = logging.getLogger(__name__)
 # For the record: one entry for each attempt that failed.
 ATTEMPTS = "codex.attempts"
 
-# What tells of a client that repeats by itself.
-_READ = heads.in_bytes(("x-stainless-retry-count", "originator"))
+_RETRIES = heads.in_bytes(("x-stainless-retry-count",))
 
 # The deadlines, as verdicts know them.
 LAPSES: Mapping[engine.Cause, Broken] = {"first_byte": "first_byte_timeout", "idle": "idle_timeout", "total": "total_timeout"}
@@ -92,10 +91,9 @@ class CodexRetry:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """`CodexRoute` takes the header off. A Codex CLI repeats by itself up to 30 times and does not say which time it is."""
         if is_ours(flow):
-            told = heads.told(flow.request.headers, _READ)
-            retries = max(client_retries(told), 1) if is_codex_cli(told) else client_retries(told)
-            if retries:
-                self.retries_of_the_client[flow] = retries
+            retries = client_retries(heads.told(flow.request.headers, _RETRIES))
+            if retries or is_codex_cli(flow.request.headers):
+                self.retries_of_the_client[flow] = max(retries, 1)
 
     @guarded
     async def response(self, flow: http.HTTPFlow) -> None:

@@ -1,6 +1,6 @@
 """Which upstream a request goes to, and with which path. Tags the flow with the upstream, and with the dialect to be translated."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -20,7 +20,7 @@ UPSTREAM, DIALECT = "codex.upstream", "codex.dialect"
 SETTINGS = ("auto", "codex", "platform")
 
 # What of a head decides where a request goes, and how.
-_READ = heads.in_bytes(("content-encoding", "upgrade", "originator"))
+_READ = heads.in_bytes(("content-encoding", "upgrade"))
 _UPGRADE = heads.in_bytes(("upgrade",))
 
 
@@ -92,7 +92,7 @@ class CodexRoute:
             raise Refused(path)
         if upstream == "codex":
             self._tidy_for_codex(flow, told)
-            if not is_codex_cli(told):
+            if not is_codex_cli(flow.request.headers):
                 flow.metadata[DIALECT] = CODEX_PATHS[bare_path(asked)].dialect
         self._send_to(flow, upstream, path)
         flow.metadata[UPSTREAM] = upstream
@@ -128,9 +128,9 @@ class CodexRoute:
         note(flow, [Edit("dropped", f"header {name}", "the Codex backend has no use for it") for name in told_of(dropped)])
 
 
-def is_codex_cli(headers: Container[str]) -> bool:
+def is_codex_cli(headers: http.Headers) -> bool:
     """It speaks the backend's own language, and wants to hear it: nothing of what it says or gets is translated."""
-    return "originator" in headers
+    return heads.has(headers, b"originator")
 
 
 def is_upgrade(request: http.Request) -> bool:

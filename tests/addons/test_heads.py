@@ -18,6 +18,11 @@ def test_what_is_told(headers: http.Headers, names: tuple[str, ...]) -> None:
 
 
 @given(HEADS)
+def test_what_is_there(headers: http.Headers) -> None:
+    assert heads.has(headers, b"x-one") == ("x-one" in headers)
+
+
+@given(HEADS)
 def test_a_family_is_told(headers: http.Headers) -> None:
     assert heads.family(headers, b"x-") == {name.lower(): headers[name] for name in headers if name.lower().startswith("x-")}
 
