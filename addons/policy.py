@@ -194,14 +194,16 @@ _SECTIONS: dict[str, Callable[[Any], Any]] = {
 
 
 class CodexPolicy:
-    """`current()` is asked once per request: one `stat`, and a read when the file has changed. That waits, with
-    all that goes on, until nobody is writing it: for the blink of an eye, and only where a change is as young as that.
+    """`current()` is asked at a request's head, when an account is lent to it, and when it is over: one `stat`, and a read when the
+    file has changed. That waits, with all that goes on, until nobody is writing it: for the blink of an eye, and only where a change
+    is as young as that.
     """
 
     def __init__(self) -> None:
         self.path = Path()
         self.stamp: Stamp | None = None
         self.policy = Policy()
+        """As it was found when somebody looked last."""
 
     def load(self, loader: Loader) -> None:
         loader.add_option(

@@ -86,7 +86,7 @@ class CodexTranslate:
 
     def _plan(self, dialect: Dialect, expanded: Expanded, catalog: Catalog) -> Plan:
         try:
-            rules = self.policy.current()
+            rules = self.policy.policy  # looked for just now, when the account was lent
             model = resolve(model_name(expanded.body), rules.aliases, catalog)
             plan = PLANNERS[dialect](expanded, model, ctx.options.codex_strict, rules.show_reasoning)
         except BadRequest as e:
