@@ -194,9 +194,9 @@ _SECTIONS: dict[str, Callable[[Any], Any]] = {
 
 
 class CodexPolicy:
-    """`current()` is asked at a request's head, when an account is lent to it, and when it is over: one `stat`, and a read when the
-    file has changed. That waits, with all that goes on, until nobody is writing it: for the blink of an eye, and only where a change
-    is as young as that.
+    """`current()` is asked at a request's head, when an account is lent to it, and when it is over: one `stat`, and a read when
+    the file has changed. That waits, with all that goes on, until nobody is writing it: for the blink of an eye, and only where a
+    change is as young as that.
     """
 
     def __init__(self) -> None:

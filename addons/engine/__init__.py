@@ -170,6 +170,7 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | prop
     (AddonManager, "trigger_event"): (("self", "event"), dispatch.trigger_event),
     (AddonManager, "trigger"): (("self", "event"), dispatch.trigger),
     (hooks.Hook, "args"): (("self",), messages.arguments),
+    (http.Headers, "__init__"): (("self", "fields", "headers"), headers.init),
     (http.Headers, "get"): (("self", "key", "default"), headers.get),
     (http.Headers, "__getitem__"): (("self", "key"), headers.get_item),
     (http.Headers, "__contains__"): (("self", "key"), headers.contains),

@@ -128,7 +128,8 @@ def watch(flow: http.HTTPFlow, limits: Watch) -> None:
 
 def was_sent(flow: http.HTTPFlow) -> bool:
     """A connection to an upstream was asked for: what the `response` hook sees is upstream's, or stands for it."""
-    return course_of(flow).asked > 0
+    course: Course | None = flow.__dict__.get(_courses.name)
+    return course is not None and course.asked > 0
 
 
 def failure_of(flow: http.HTTPFlow) -> Cause | None:
@@ -144,7 +145,8 @@ def resend(flow: http.HTTPFlow) -> None:
 
 
 def is_resending(flow: http.HTTPFlow) -> bool:
-    return course_of(flow).resend
+    course: Course | None = flow.__dict__.get(_courses.name)
+    return course is not None and course.resend
 
 
 def client_has_its_head(flow: http.HTTPFlow) -> bool:

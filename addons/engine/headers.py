@@ -18,6 +18,13 @@ from addons.engine.originals import original
 _READ = "_codex_read"
 
 
+def init(self: http.Headers, fields: Iterable[tuple[bytes, bytes]] = (), **headers: str | bytes) -> None:
+    """Of pairs of bytes and nothing else, as they come from the wire; what is otherwise is mitmproxy's to convert or refuse."""
+    self.fields = tuple([tuple(field) for field in fields])  # type: ignore[misc]
+    if headers or {type(part) for field in self.fields for part in field} - {bytes}:
+        original[http.Headers, "__init__"](self, self.fields, **headers)
+
+
 def get(self: http.Headers, key: str | bytes, default: Any = None) -> Any:
     known = self.__dict__.get(_READ)
     texts = known[1] if known and known[0] is self.fields else _read(self)
@@ -51,8 +58,9 @@ def get_all(self: http.Headers, name: str | bytes) -> list[str]:
 
 def set_all(self: http.Headers, name: str | bytes, values: Iterable[str | bytes]) -> None:
     """In the places where the name stood before; what is left over comes last."""
-    key = _bytes(name)
-    wanted, left = key.lower(), [_bytes(value) for value in values]
+    key = name.encode("utf-8", "surrogateescape") if type(name) is str else _bytes(name)
+    left = [value.encode("utf-8", "surrogateescape") if type(value) is str else _bytes(value) for value in values]
+    wanted = key.lower()
     fields = [field if field[0].lower() != wanted else (field[0], left.pop(0)) if left else None for field in self.fields]
     self.fields = (*[field for field in fields if field], *[(key, value) for value in left])
 

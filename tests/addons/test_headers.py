@@ -76,6 +76,19 @@ def outcome(doing: Doing, of: http.Headers) -> Any:
         return repr(e)
 
 
+@given(fields, st.sampled_from([tuple, list, iter, lambda those: [list(field) for field in those]]), st.booleans())
+def test_a_head_is_made_of_the_same_things(those: list[tuple[bytes, bytes]], kind: Callable[[Any], Any], named: bool) -> None:
+    more: dict[str, str] = {"x_one": "named"} if named else {}
+    assert http.Headers(kind(those), **more).fields == AsEver(kind(those), **more).fields
+
+
+@pytest.mark.parametrize("wrong", [[("x", b"1")], [(b"x", "1")], [(b"x", None)], [5]])
+def test_what_is_no_head_is_refused_as_ever(wrong: Any) -> None:
+    for kind in (http.Headers, AsEver):
+        with pytest.raises(TypeError):
+            kind(wrong)
+
+
 @pytest.mark.parametrize("wrong", [5, ("x",)])
 @pytest.mark.parametrize("do", [lambda of, it: of.get(it), lambda of, it: it in of, lambda of, it: of.set_all(it, ["1"])])
 def test_what_is_no_name_is_refused_as_ever(do: Callable[[http.Headers, Any], Any], wrong: Any) -> None:
