@@ -134,7 +134,7 @@ def test_a_token_revoked_amid_a_hundred_streams_is_seen_by_no_client(proxy: Runn
         said = "".join(event["delta"] for event in found if event["type"] == "response.output_text.delta")
         assert said == f"You said: number {number} of very many"
         assert [event["type"] for event in found].count("response.created") == 1, "one stream, not two"
-        assert pieces > 2, "it must stream, the second time too"  # what came together while the machine was busy goes on together
+        assert pieces > 1, "it must stream, the second time too"  # what came together while the machine was busy goes on together
     counts = control.counts()
     assert (counts.refreshes, counts.reuses) == (1, 0)
     refused = [seen for seen in control.seen("backend", "responses") if seen.status == 401]
