@@ -5,13 +5,14 @@ their depth. So a text is measured before anything is made of it, and what is re
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Generator
 from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import StreamMark
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
+from ruamel.yaml.parser import Parser
 from ruamel.yaml.reader import ReaderError
 
 # Characters, and for each value so many besides: room for 1000 keys with all their limits, and not for minutes of
@@ -31,6 +32,20 @@ class BadYaml(ValueError):
 
     def __init__(self, message: str, mark: StreamMark | None = None) -> None:
         super().__init__(f"line {mark.line + 1}: {message}" if mark else message)
+
+
+class _MeasuredParser(Parser):
+    """All is measured before anything is made of it: until the last event has come, what is referred to is one node."""
+
+    def __init__(self, loader: Any) -> None:
+        super().__init__(loader)
+        self._measured = _measure()
+        next(self._measured)
+
+    def get_event(self) -> Any:
+        event = super().get_event()
+        self._measured.send(event)
+        return event
 
 
 class _Constructor(SafeConstructor):
@@ -60,7 +75,6 @@ def read(text: str) -> Any:
     """Raises BadYaml."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of what another version of YAML would make of a number
-            _measure(_reader().parse(text))
             return _reader().load(text)
     except ReaderError as e:
         line = text.count("\n", 0, e.position) + 1
@@ -75,19 +89,21 @@ def read(text: str) -> Any:
 
 def _reader() -> YAML:
     reader = YAML(typ="safe", pure=True)
+    reader.Parser = _MeasuredParser
     reader.Constructor = _Constructor
     return reader
 
 
-def _measure(events: Iterable[Event]) -> None:
-    """Raises BadYaml."""
+def _measure() -> Generator[None, Event]:
+    """Is sent one event after the other. Raises BadYaml."""
     sizes: dict[str, int] = {}
     """By anchor, of what is complete."""
     named: set[str] = set()
     begun: list[tuple[str | None, int]] = []
     """The lists and mappings around this place, with the size of all that was before them."""
     size = 0
-    for event in events:
+    while True:
+        event = yield
         before = size
         if isinstance(event, AliasEvent):
             if event.anchor in named and event.anchor not in sizes:
