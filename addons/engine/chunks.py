@@ -14,18 +14,23 @@ READER = {"_bytes_in_chunk", "_bytes_to_discard", "_reading_trailer"}
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
-def whole_chunks(reader: ChunkedReader, received: ReceiveBuffer, enough: int) -> bytes:
-    """What they carry, up to the one with which it is `enough`, taken out of what was received. Empty if the next chunk is not
-    there to its end, is the last one, or was begun before."""
+def whole_chunks(reader: ChunkedReader, received: ReceiveBuffer, enough: int) -> list[bytes]:
+    """What they carry, taken out of what was received, in pieces: each ends with the chunk with which it is `enough`. None if the
+    next chunk is not there to its end, is the last one, or was begun before."""
     if reader._bytes_in_chunk or reader._bytes_to_discard or reader._reading_trailer:
-        return b""
-    data, at, pieces, size = bytes(received), 0, [], 0
-    while size < enough and (head := _SIZE.match(data, at)):
+        return []
+    data, at, pieces, chunks, size = bytes(received), 0, list[bytes](), list[bytes](), 0
+    while head := _SIZE.match(data, at):
         end = head.end() + int(head[1], 16)
         if end == head.end() or data[end : end + 2] != b"\r\n":
             break
-        pieces.append(data[head.end() : end])
+        chunks.append(data[head.end() : end])
         at, size = end + 2, size + end - head.end()
+        if size >= enough:
+            pieces.append(b"".join(chunks))
+            chunks, size = [], 0
     if at:
         received.maybe_extract_at_most(at)
-    return b"".join(pieces)
+    if chunks:
+        pieces.append(b"".join(chunks))
+    return pieces

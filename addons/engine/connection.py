@@ -58,8 +58,10 @@ def read_body(self: _http1.Http1Connection, event: Any) -> Commands:
     through a dozen layers."""
     if isinstance(event, events.DataReceived) and isinstance(self.body_reader, ChunkedReader):
         assert self.stream_id is not None
-        while data := whole_chunks(self.body_reader, self.buf, AT_ONCE):
+        for data in whole_chunks(self.body_reader, self.buf, AT_ONCE):
             yield ReceiveHttp(self.ReceiveData(self.stream_id, data))
+        if not len(self.buf):
+            return
     yield from original[_http1.Http1Connection, "read_body"](self, event)
 
 

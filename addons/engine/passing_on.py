@@ -1,4 +1,4 @@
-"""How the layers of a connection pass on to each other what they say, in less time: `HttpLayer.event_to_child`."""
+"""How the layers of a connection pass on to each other what they say, in less time: two methods of `HttpLayer`."""
 
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import DropStream, GetHttpConnection, HttpLayer, HttpStream, RegisterHttpConnection, SendHttp
@@ -6,6 +6,15 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import RequestHeaders
 
 from addons.engine.course import let_go
+from addons.engine.originals import original
+
+
+def handle_event(self: HttpLayer, event: events.Event) -> layer.CommandGenerator[None]:
+    """As mitmproxy does, which asks of data last. What comes of a connection that nobody has begun yet is left to it."""
+    if isinstance(event, events.DataReceived) and (begun := self.connections.get(event.connection)):
+        yield from event_to_child(self, begun, event)
+    else:
+        yield from original[HttpLayer, "_handle_event"](self, event)
 
 
 def event_to_child(self: HttpLayer, child: layer.Layer | HttpStream, event: events.Event) -> layer.CommandGenerator[None]:

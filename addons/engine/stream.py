@@ -198,23 +198,14 @@ def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
     now = time.monotonic()
     if isinstance(event, ResponseData):
         course.heard = now
-    steps: Generator[Any, Any, None] = original[HttpStream, "state_stream_response_body"](self, event)
-    told: list[bytes] = []  # as one, however many events it is
-    for command in steps:
-        is_of_the_body = _is_of_the_body(command)
-        # Said by the stage, which has just run. At the end of upstream's body, what it returned still goes out before last words.
-        if course.instead or (course.last_words and not is_of_the_body):
-            steps.close()
-            break
-        if course.held:
-            yield from _send_head(self, course)
-        course.told = now
-        if is_of_the_body:
-            told.append(command.event.data)
-            continue
-        yield from _say(self, told)
-        yield command
-    yield from _say(self, told)
+        said = _what_the_stages_say(self, event.data)
+        if said and not course.instead:
+            if course.held:
+                yield from _send_head(self, course)
+            course.told = now
+            yield SendHttp(ResponseData(self.stream_id, said), self.context.client)
+    else:
+        yield from _end_of_the_body(self, course, event, now)
     if course.instead and (isinstance(event, ResponseEndOfMessage) or not course.end_in):
         if not isinstance(event, ResponseEndOfMessage):
             yield from _stop_upstream(self)
@@ -227,6 +218,37 @@ def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
         yield from _set_timer(self, course)
     else:
         yield from _conclude(self, course)
+
+
+def _what_the_stages_say(self: HttpStream, data: bytes) -> bytes:
+    """As one. For each chunk mitmproxy would go through its layers again."""
+    assert self.flow.response
+    stream = self.flow.response.stream
+    said = stream(data) if callable(stream) else data
+    told = said if isinstance(said, bytes) else b"".join(said)
+    if self.context.options.store_streamed_bodies:
+        self.response_body_buf += told
+    return told
+
+
+def _end_of_the_body(self: HttpStream, course: Course, event: Any, now: float) -> Commands:
+    steps: Generator[Any, Any, None] = original[HttpStream, "state_stream_response_body"](self, event)
+    told: list[bytes] = []  # as one, however many events it is
+    for command in steps:
+        is_of_the_body = _is_of_the_body(command)
+        # Said by the stages, which have just run: what they returned still goes out before last words.
+        if course.instead or (course.last_words and not is_of_the_body):
+            steps.close()
+            break
+        if course.held:
+            yield from _send_head(self, course)
+        course.told = now
+        if is_of_the_body:
+            told.append(command.event.data)
+            continue
+        yield from _say(self, told)
+        yield command
+    yield from _say(self, told)
 
 
 def _say(self: HttpStream, chunks: list[bytes]) -> Commands:
@@ -307,6 +329,9 @@ def handle_event(self: HttpStream, event: Any) -> Commands:
         yield from _on_timer(self, event)
     elif isinstance(event, OF_UPSTREAM):
         course = course_of(self.flow)
+        if isinstance(event, ResponseData) and _nothing_comes_between(self, course):
+            yield from state_stream_response_body(self, event)
+            return
         if course.split and isinstance(event, ResponseData):
             course.backlog.extend(ResponseData(self.stream_id, piece) for piece in course.split(event.data) if piece)
         else:
@@ -314,6 +339,12 @@ def handle_event(self: HttpStream, event: Any) -> Commands:
         yield from _hear_upstream(self, course)
     else:
         yield from original[HttpStream, "_handle_event"](self, event)
+
+
+def _nothing_comes_between(self: HttpStream, course: Course) -> bool:
+    """So it is with nearly all words of nearly all answers."""
+    waits = course.backlog or course.split or course.paused_until is not None or course.stopped
+    return not waits and self.server_state == self.state_stream_response_body
 
 
 def _hear_upstream(self: HttpStream, course: Course) -> Commands:

@@ -172,5 +172,5 @@ async def drain_writers(self: ConnectionHandler) -> None:
     """Wait for whoever does not read what was written, before more is read. Mostly there is nobody."""
     for io in self.transports.values():
         transport = getattr(io.writer, "transport", None)
-        if io.writer and (transport is None or transport.is_closing() or transport.get_write_buffer_size()):
+        if io.writer and (transport is None or transport.get_write_buffer_size()):
             return await original[ConnectionHandler, "drain_writers"](self)

@@ -23,8 +23,7 @@ def read(pieces: list[bytes], *, by_h11_alone: bool, enough: int = ENOUGH) -> tu
         try:
             while end == "open":
                 if not by_h11_alone:
-                    while data := whole_chunks(reader, received, enough):
-                        body += data
+                    body += b"".join(whole_chunks(reader, received, enough))
                 event: Any = reader(received)
                 if isinstance(event, Data):
                     body += event.data
@@ -64,5 +63,5 @@ def test_it_is_the_same_body(
 def test_the_begin_of_a_burst_does_not_wait_for_its_end(enough: int, taken: list[int]) -> None:
     reader, received = ChunkedReader(), ReceiveBuffer()
     received += in_chunks(b"one", b"two", b"six") + b"0\r\n\r\n"
-    assert [len(data) for data in iter(lambda: whole_chunks(reader, received, enough), b"")] == taken
+    assert [len(data) for data in whole_chunks(reader, received, enough)] == taken
     assert bytes(received) == b"0\r\n\r\n"
