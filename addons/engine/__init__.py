@@ -54,6 +54,7 @@ from addons.engine import (
     settings,
     stream,
     talk,
+    telling,
     turns,
 )
 from addons.engine.body_limit import body_was_too_large
@@ -151,8 +152,8 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | prop
     (HttpStream, "send_response"): (("self", "already_streamed"), stream.send_response),
     (HttpStream, "make_server_connection"): (("self",), stream.make_server_connection),
     (HttpStream, "handle_protocol_error"): (("self", "event"), stream.handle_protocol_error),
-    (HttpStream, "start_response_stream"): (("self",), stream.start_response_stream),
-    (HttpStream, "state_stream_response_body"): (("self", "event"), stream.state_stream_response_body),
+    (HttpStream, "start_response_stream"): (("self",), telling.start_response_stream),
+    (HttpStream, "state_stream_response_body"): (("self", "event"), telling.state_stream_response_body),
     (HttpStream, "_handle_event"): (("self", "event"), stream.handle_event),
     (HttpStream, "check_body_size"): (("self", "request"), body_limit.check_body_size),
     (_http1.Http1Client, "send"): (("self", "event"), connection.send_upstream),

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from mitmproxy import connection, ctx
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpStream, SendHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     RequestData,
@@ -31,10 +31,24 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResponseHook
 
-from addons.engine.clock import due, next_moment
+from addons.engine.clock import due
 from addons.engine.course import Cause, Course, Lapse, course_of
 from addons.engine.originals import original
 from addons.engine.refusals import error_response, no_answer
+from addons.engine.telling import (
+    CUT_OFF,
+    break_off,
+    conclude,
+    end_here,
+    end_with,
+    hang_up_on_upstream,
+    is_of_the_body,
+    send_head,
+    state_stream_response_body,
+    stop_upstream,
+    tell,
+)
+from addons.engine.timers import http_layer, set_timer, timers_of
 from addons.wire.verdict import Broken
 
 Commands = layer.CommandGenerator[None]
@@ -54,7 +68,7 @@ def make_server_connection(self: HttpStream) -> layer.CommandGenerator[bool]:
     course = course_of(self.flow)
     course.begin_attempt(time.monotonic())
     if course.watch:
-        yield from _set_timer(self, course)
+        yield from set_timer(self, course)
         yield from _watch_connecting(self, course)
     found: bool = yield from original[HttpStream, "make_server_connection"](self)
     if found:
@@ -76,9 +90,9 @@ def send_response(self: HttpStream, already_streamed: bool = False) -> Commands:
             course.resend = False
             steps.close()
             return (yield from _send_again(self))
-        if course.last_words and _is_of_the_body(command):  # said in the hook, of an answer that did not stream
+        if course.last_words and is_of_the_body(command):  # said in the hook, of an answer that did not stream
             steps.close()
-            return (yield from _break_off(self, CUT_OFF))
+            return (yield from break_off(self, CUT_OFF))
 
 
 def _send_again(self: HttpStream) -> Commands:
@@ -109,7 +123,7 @@ def handle_protocol_error(self: HttpStream, event: RequestProtocolError | Respon
         yield from original[HttpStream, "handle_protocol_error"](self, event)
     elif event.code is not ErrorCode.CONNECT_FAILED:
         begun = self.server_state == self.state_consume_response_body
-        yield from _stop_upstream(self)
+        yield from stop_upstream(self)
         yield from _answer_for_upstream(self, "cut_off" if begun else _how_it_broke(event.message, course.reused))
     elif course.ending:
         yield from _answer_for_upstream(self, "shutdown")
@@ -158,167 +172,9 @@ def _answer_for_upstream(self: HttpStream, cause: Cause, detail: str = "") -> Co
 
 def _forget_failed_connections(self: HttpStream) -> None:
     """mitmproxy keeps a connection that could not be made, and would hand out its error for as long as the client stays."""
-    connections = _http_layer(self).connections
+    connections = http_layer(self).connections
     for failed in [found for found in connections if isinstance(found, connection.Server) and found.error]:
         del connections[failed]
-
-
-def _http_layer(self: HttpStream) -> HttpLayer:
-    parent = self.context.layers[self.context.layers.index(self) - 1]
-    assert isinstance(parent, HttpLayer)
-    return parent
-
-
-# --- an answer whose head waits, and one that ends early --------------------------------------------------------------
-
-
-def start_response_stream(self: HttpStream) -> Commands:
-    course = course_of(self.flow)
-    if course.held:
-        self.server_state = self.state_stream_response_body
-        course.knows_the_end = True
-        yield from _set_timer(self, course)
-    else:
-        yield from _send_head(self, course)
-
-
-def _send_head(self: HttpStream, course: Course) -> Commands:
-    course.held = False
-    course.told = time.monotonic()
-    yield from original[HttpStream, "start_response_stream"](self)
-    yield from _set_timer(self, course)
-
-
-def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
-    course = course_of(self.flow)
-    if course.instead:  # upstream has said all that counts; this is its end, or what comes before it
-        if isinstance(event, ResponseEndOfMessage):
-            yield from _answer_instead(self, course)
-        return
-    now = time.monotonic()
-    if isinstance(event, ResponseData):
-        course.heard = now
-        said = _what_the_stages_say(self, event.data)
-        if said and not course.instead:
-            if course.held:
-                yield from _send_head(self, course)
-            course.told = now
-            yield SendHttp(ResponseData(self.stream_id, said), self.context.client)
-    else:
-        yield from _end_of_the_body(self, course, event, now)
-    if course.instead and (isinstance(event, ResponseEndOfMessage) or not course.end_in):
-        if not isinstance(event, ResponseEndOfMessage):
-            yield from _stop_upstream(self)
-        yield from _answer_instead(self, course)
-    elif isinstance(event, ResponseEndOfMessage):
-        if course.last_words:
-            yield from _conclude(self, course)
-    elif course.pause:
-        course.paused_until, course.pause = time.monotonic() + course.pause, None
-        yield from _set_timer(self, course)
-    else:
-        yield from _conclude(self, course)
-
-
-def _what_the_stages_say(self: HttpStream, data: bytes) -> bytes:
-    """As one. For each chunk mitmproxy would go through its layers again."""
-    assert self.flow.response
-    stream = self.flow.response.stream
-    said = stream(data) if callable(stream) else data
-    told = said if isinstance(said, bytes) else b"".join(said)
-    if self.context.options.store_streamed_bodies:
-        self.response_body_buf += told
-    return told
-
-
-def _end_of_the_body(self: HttpStream, course: Course, event: Any, now: float) -> Commands:
-    steps: Generator[Any, Any, None] = original[HttpStream, "state_stream_response_body"](self, event)
-    told: list[bytes] = []  # as one, however many events it is
-    for command in steps:
-        is_of_the_body = _is_of_the_body(command)
-        # Said by the stages, which have just run: what they returned still goes out before last words.
-        if course.instead or (course.last_words and not is_of_the_body):
-            steps.close()
-            break
-        if course.held:
-            yield from _send_head(self, course)
-        course.told = now
-        if is_of_the_body:
-            told.append(command.event.data)
-            continue
-        yield from _say(self, told)
-        yield command
-    yield from _say(self, told)
-
-
-def _say(self: HttpStream, chunks: list[bytes]) -> Commands:
-    if chunks:
-        yield SendHttp(ResponseData(self.stream_id, b"".join(chunks)), self.context.client)
-        chunks.clear()
-
-
-def _answer_instead(self: HttpStream, course: Course) -> Commands:
-    course.held, self.flow.response, course.instead = False, course.instead, None
-    yield from self.send_response()
-
-
-def _is_of_the_body(command: commands.Command) -> bool:
-    return isinstance(command, SendHttp) and isinstance(command.event, ResponseData)
-
-
-def _conclude(self: HttpStream, course: Course) -> Commands:
-    """If the stages have said that this is the end."""
-    if course.last_words:
-        yield from _end_with(self, course, course.last_words(), CUT_OFF)
-    elif course.end_in:
-        course.end_at, course.end_in = time.monotonic() + course.end_in, None
-        yield from _set_timer(self, course)
-    elif course.end_in is not None:
-        yield from _end_here(self)
-
-
-# What `flow.error` says of an answer that an addon has broken off.
-CUT_OFF = "cut off on purpose"
-
-
-def _end_with(self: HttpStream, course: Course, last_words: list[bytes] | None, why: str) -> Commands:
-    course.last_words = None
-    if last_words is None:
-        yield from _break_off(self, why)
-        yield from _stop_upstream(self)
-    else:
-        yield from _tell(self, course, last_words)
-        yield from _end_here(self)
-
-
-def _break_off(self: HttpStream, why: str) -> Commands:
-    """KILL is the one code that never makes mitmproxy write an answer before it closes."""
-    yield from original[HttpStream, "handle_protocol_error"](self, ResponseProtocolError(self.stream_id, why, ErrorCode.KILL))
-
-
-def _end_here(self: HttpStream) -> Commands:
-    """The client's body ends in good form, or it gets all of it only now."""
-    course = course_of(self.flow)
-    yield from _stop_upstream(self)
-    if course.instead:
-        yield from _answer_instead(self, course)
-    else:
-        yield from self.send_response(already_streamed=True)
-
-
-def _stop_upstream(self: HttpStream) -> Commands:
-    course = course_of(self.flow)
-    self.server_state = self.state_done
-    course.stopped = True
-    has_ended = any(isinstance(event, ResponseEndOfMessage) for event in course.backlog)
-    course.backlog.clear()
-    if not has_ended:
-        yield from _hang_up(self)
-
-
-def _hang_up(self: HttpStream) -> Commands:
-    """Its connection is closed, and not heard of again (connection.py)."""
-    yield SendHttp(RequestProtocolError(self.stream_id, "not needed any more", ErrorCode.CANCEL), self.context.server)
 
 
 # --- events, and the time in which there are none ---------------------------------------------------------------------
@@ -352,7 +208,7 @@ def _hear_upstream(self: HttpStream, course: Course) -> Commands:
     while course.backlog and course.paused_until is None and not course.stopped:
         event = course.backlog.popleft()
         if isinstance(event, ResponseProtocolError) and _breaks_off(self, course):
-            yield from _hang_up(self)
+            yield from hang_up_on_upstream(self)
             event = ResponseEndOfMessage(self.stream_id)
         yield from original[HttpStream, "_handle_event"](self, event)
     if course.stopped:
@@ -363,34 +219,10 @@ def _breaks_off(self: HttpStream, course: Course) -> bool:
     return course.knows_the_end and self.server_state == self.state_stream_response_body
 
 
-def _timers_of(parent: HttpLayer) -> dict[commands.RequestWakeup, float]:
-    """Those that run for a client connection. They are not for one exchange: short ones would leave thousands behind. None can be
-    taken back, so another is set only for what is earlier than all that run, and an exchange uses what one before it has left."""
-    running: dict[commands.RequestWakeup, float] = vars(parent).setdefault("_codex_timers", {})
-    return running
-
-
-# Seconds by which two timers must differ for the second to be worth setting.
-GRAIN = 0.05
-
-
-def _set_timer(self: HttpStream, course: Course) -> Commands:
-    """See to it that `_on_timer` runs at the exchange's next moment, or before."""
-    moment, parent = next_moment(course), _http_layer(self)
-    running = _timers_of(parent)
-    if moment is None or (running and min(running.values()) <= moment + GRAIN):
-        return
-    timer = commands.RequestWakeup(max(0.0, moment - time.monotonic()))
-    running[timer] = moment
-    yield timer
-    # Set on behalf of another exchange (below): HttpLayer has just written down that it is ours.
-    parent.command_sources[timer] = self
-
-
 def _on_timer(self: HttpStream, event: Any) -> Commands:
     """Of whichever exchange the timer was; the one that is under way now is meant."""
-    parent = _http_layer(self)
-    _timers_of(parent).pop(event.command, None)
+    parent = http_layer(self)
+    timers_of(parent).pop(event.command, None)
     present = next((stream for stream in parent.streams.values() if _is_under_way(stream)), None)
     if present is None:
         return
@@ -399,7 +231,7 @@ def _on_timer(self: HttpStream, event: Any) -> Commands:
         yield from _see_to(self, course)
         if not _is_under_way(self):
             return
-    yield from _set_timer(present, course)
+    yield from set_timer(present, course)
 
 
 def _is_under_way(self: HttpStream) -> bool:
@@ -413,27 +245,21 @@ def _is_under_way(self: HttpStream) -> bool:
 def _see_to(self: HttpStream, course: Course) -> Commands:
     what = due(course, time.monotonic())
     if what == "end":
-        yield from _end_here(self)
+        yield from end_here(self)
     elif what == "release":
         release = course.release
-        yield from _send_head(self, course)
-        yield from _tell(self, course, release() if release else [])
+        yield from send_head(self, course)
+        yield from tell(self, course, release() if release else [])
     elif what == "resume":
         # As if upstream had just spoken: the silence was not its own.
         course.paused_until, course.heard = None, time.monotonic()
-        yield from _conclude(self, course)
+        yield from conclude(self, course)
         yield from _hear_upstream(self, course)
     elif what == "alive":
         assert course.watch
-        yield from _tell(self, course, course.watch.say_alive())
+        yield from tell(self, course, course.watch.say_alive())
     elif what is not None:
         yield from _give_up(self, course, what)
-
-
-def _tell(self: HttpStream, course: Course, chunks: list[bytes]) -> Commands:
-    course.told = time.monotonic()
-    for chunk in chunks:
-        yield SendHttp(ResponseData(self.stream_id, chunk), self.context.client)
 
 
 def _give_up(self: HttpStream, course: Course, lapse: Lapse) -> Commands:
@@ -441,11 +267,11 @@ def _give_up(self: HttpStream, course: Course, lapse: Lapse) -> Commands:
         course.heard = time.monotonic()  # nothing is read of upstream until the client has what it is owed
         return
     if course.told is None:
-        yield from _stop_upstream(self)
+        yield from stop_upstream(self)
         yield from _answer_for_upstream(self, lapse)
         return
     last_words = course.watch.give_up(lapse) if course.watch else None
-    yield from _end_with(self, course, last_words, f"the upstream's time is up ({lapse})")
+    yield from end_with(self, course, last_words, f"the upstream's time is up ({lapse})")
 
 
 def _client_is_behind(self: HttpStream) -> bool:
@@ -469,14 +295,14 @@ class Connecting(layer.Layer):
         waited_for = self.stream._paused.command if self.stream._paused else None
         if not isinstance(waited_for, GetHttpConnection) or course_of(self.stream.flow).asked != self.asked:
             return
-        for server, waiting in _http_layer(self.stream).waiting_for_establishment.items():
+        for server, waiting in http_layer(self.stream).waiting_for_establishment.items():
             if waited_for in waiting:
                 yield commands.CloseConnection(server)
 
 
 def _watch_connecting(self: HttpStream, course: Course) -> Commands:
     assert course.watch
-    parent = _http_layer(self)
+    parent = http_layer(self)
     if any(isinstance(found, connection.Server) and found.connected for found in parent.connections):
         return  # there is one to be used again
     timer = commands.RequestWakeup(course.watch.limits.first_byte)
