@@ -125,7 +125,7 @@ class Turns:
 
     def _begin(self, index: int, added: Event, out: list[Event]) -> None:
         item = added["item"]
-        if not isinstance(item.get("id"), str):
+        if not _has_id(item):
             item["id"] = f"item_{index}"
         if item["type"] in CALLS:
             if not all(isinstance(item.get(name), str) and item[name] for name in ("name", "call_id")):
@@ -139,10 +139,14 @@ class Turns:
     def _end(self, index: int, item: Event) -> None:
         if item["type"] != self._open[index]["type"]:
             raise Malformed("an item that became another")
-        if not isinstance(item.get("id"), str):
+        if not _has_id(item):
             item["id"] = self._open[index]["id"]
         self._ids[item["id"]] = index
         del self._open[index]
         self._done.add(index)
         if self._floor == index:
             self._floor = None
+
+
+def _has_id(item: Event) -> bool:
+    return isinstance(item.get("id"), str) and item["id"] != ""

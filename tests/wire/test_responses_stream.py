@@ -160,6 +160,13 @@ class TestWhatUpstreamLeavesOut:
         bare = [{name: value for name, value in event.items() if name != "output_index"} for event in events]
         assert read(bare).events == read(events).events
 
+    @pytest.mark.parametrize("empty", [None, ""])
+    def test_the_id_of_an_item(self, empty: str | None) -> None:
+        both = around(item(0, {**call(0), "id": empty}, "added"), item(0, {**call(0, "{}"), "id": empty}, "done"))
+        assert [one["id"] for one in read(both).output] == ["item_0"]
+        last = around(item(0, call(0), "added"), item(0, {**call(0, "{}"), "id": empty}, "done"))
+        assert [one["id"] for one in read(last).output] == ["fc_0"]
+
     def test_a_done_that_is_empty(self) -> None:
         events = around(item(0, call(0), "added"), arguments(0, "delta", delta="{}"), item(0, call(0, ""), "done"))
         assert read(events).output[0]["arguments"] == "{}"
