@@ -37,6 +37,10 @@ from addons.wire.plan import Answering, BadRequest, Dialect, Edit, Plan
 from addons.wire.responses_stream import ResponsesStage
 from addons.wire.stage import Stage
 
+_LENGTH = heads.in_bytes(("content-length",))
+# nginx and others that stand before us would collect the stream without the last two.
+_OF_A_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+
 
 class CodexTranslate:
     """After `CodexRoute`, which says what there is to translate; its answers' side is the first stage of the stream."""
@@ -100,11 +104,8 @@ class CodexTranslate:
             return
         if not isinstance(flow.response.stream, StreamChain):
             return  # a refusal, which is not translated but brought into OpenAI's shape
-        headers = flow.response.headers
-        headers["content-type"] = "text/event-stream; charset=utf-8"
-        headers.pop("content-length", None)
-        # nginx and others that stand before us would collect the stream otherwise.
-        headers["cache-control"], headers["x-accel-buffering"] = "no-cache", "no"
+        heads.take_off(flow.response.headers, _LENGTH)
+        heads.put(flow.response.headers, _OF_A_STREAM)
         answer = Answer(flow, answering, lambda response: self.continuity.keep(flow, answering, response))
         self.answers[flow], chain = answer, chain_of(flow)
         engine.hold_head(flow, (lambda: chain.let_go(answer.stage.release())) if answering.stream else None)

@@ -34,7 +34,9 @@ from h11._readers import ChunkedReader
 from mitmproxy import hooks, http, log, optmanager
 from mitmproxy.addonmanager import AddonManager
 from mitmproxy.master import Master
+from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.events import CommandCompleted
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, _http1
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
@@ -172,6 +174,8 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | prop
     (AddonManager, "trigger_event"): (("self", "event"), dispatch.trigger_event),
     (AddonManager, "trigger"): (("self", "event"), dispatch.trigger),
     (hooks.Hook, "args"): (("self",), messages.arguments),
+    (StartHook, "__new__"): (("cls", "args", "kwargs"), messages.unchecked),
+    (CommandCompleted, "__new__"): (("cls", "args", "kwargs"), messages.unchecked),
     (http.Headers, "__init__"): (("self", "fields", "headers"), headers.init),
     (http.Headers, "get"): (("self", "key", "default"), headers.get),
     (http.Headers, "__getitem__"): (("self", "key"), headers.get_item),

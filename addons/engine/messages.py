@@ -33,3 +33,8 @@ def _members(hook: type[hooks.Hook]) -> tuple[str, ...]:
 
 def arguments(self: hooks.Hook) -> list[Any]:
     return [getattr(self, name) for name in _members(type(self))]  # type: ignore[arg-type]
+
+
+def unchecked(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
+    """mitmproxy asks of each hook and each reply whether its class was written as it should be. A call makes ten."""
+    return object.__new__(cls)
