@@ -207,7 +207,11 @@ class TokenSource:
 
     async def _settle(self, need: Need) -> Held:
         while True:
-            flight = self._flight or self._take_off(need)
+            flight = self._flight
+            # One that is over has landed, even if the event loop has not said so yet: to wait for it is no wait, and this would go
+            # round for ever. A store that fails at once (Redis is away) brings that about.
+            if flight is None or flight.task.done():
+                flight = self._take_off(need)
             held = await asyncio.shield(flight.task)
             if flight.covers(need):
                 return held
@@ -219,7 +223,8 @@ class TokenSource:
         return self._flight
 
     def _land(self, task: asyncio.Task[Held]) -> None:
-        self._flight = None
+        if self._flight and self._flight.task is task:
+            self._flight = None
         if not task.cancelled():
             task.exception()  # every caller may have left; unasked, asyncio would report it as forgotten
 

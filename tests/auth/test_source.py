@@ -644,3 +644,33 @@ async def test_the_status_tells_people_what_they_ask(
     assert (status.name, status.where, status.kind) == ("work", str(account.path), "chatgpt")
     assert (status.email, status.plan, status.problem) == ("user@example.com", "pro", "")
     assert status.validity.ends_at == pytest.approx(time.time() + 10 * DAY, abs=5)
+
+
+# In a process of its own: what this is against goes round without ever letting go of the event loop, and of the test.
+AT_ONCE = """
+import asyncio, sys
+from pathlib import Path
+from auth.errors import TryAgainLater
+from auth.issuer import Issuer
+from auth.outbound import Outbound
+from auth.source import TokenSource
+from auth.store import AccountFile
+
+async def main():
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # mitmproxy's
+    source = TokenSource(AccountFile(Path(sys.argv[1])), Issuer("http://127.0.0.1:1", Outbound.from_env({}), "test"))
+    credential = await source.get()
+    await source.refresh_ahead()  # there is nothing to do: it waits for nothing
+    try:
+        await source.renew(credential)
+    except TryAgainLater:
+        print("asked the issuer")
+
+asyncio.run(main())
+"""
+
+
+def test_who_needs_more_does_not_wait_for_what_is_over(account: AccountFile, sign_in: SignIn) -> None:
+    sign_in()
+    ended = subprocess.run([sys.executable, "-c", AT_ONCE, str(account.path)], cwd=ROOT, timeout=30, capture_output=True, text=True)
+    assert ended.stdout.split("\n")[0] == "asked the issuer", ended.stderr
