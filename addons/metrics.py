@@ -20,6 +20,8 @@ from addons.telemetry.snapshot import Snapshot
 from addons.traffic.writer import Health
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from addons.telemetry.gauges import Gauges
 
 NOT_RECORDING = Health(0, 0, "")
@@ -33,7 +35,7 @@ class CodexMetrics:
         self.parallel = parallel
         self.traffic = traffic
         self.counts = counts
-        self.gauges: Gauges | None = None
+        self.told: tuple[CollectorRegistry, Gauges] | None = None
         """When somebody has asked. No property: mitmproxy reads all of an addon when it looks for commands."""
 
     @guarded
@@ -41,22 +43,24 @@ class CodexMetrics:
         if is_open(flow) and probes.is_probe(flow) and probes.bare(flow.request.path) == probes.METRICS:
             from prometheus_client.exposition import choose_encoder
 
-            self._told().latest = self._snapshot()
+            registry, gauges = self.told = self.told or self._made()
+            gauges.latest = self._snapshot()
             encode, content_type = choose_encoder(flow.request.headers.get("accept", ""))
             # A few thousand lines take tens of milliseconds, for which no stream has to stand still.
-            body = await asyncio.to_thread(encode, self.counts.registry)
+            body = await asyncio.to_thread(encode, registry)
             flow.response = http.Response.make(200, body, {"content-type": content_type, "cache-control": "no-store"})
 
-    def _told(self) -> "Gauges":
-        if self.gauges is None:
-            from prometheus_client import ProcessCollector  # as `CallCounts.registry`: most proxies are never asked
+    def _made(self) -> "tuple[CollectorRegistry, Gauges]":
+        # The client library is 10 ms of a start, and most proxies are never asked.
+        from prometheus_client import ProcessCollector
 
-            from addons.telemetry.gauges import Gauges
+        from addons.telemetry.counted import registry_of
+        from addons.telemetry.gauges import Gauges
 
-            self.gauges = Gauges()
-            self.counts.registry.register(self.gauges)
-            ProcessCollector(registry=self.counts.registry)
-        return self.gauges
+        registry, gauges = registry_of(self.counts), Gauges()
+        registry.register(gauges)
+        ProcessCollector(registry=registry)
+        return registry, gauges
 
     def _snapshot(self) -> Snapshot:
         issuer, recorder, slots = self.accounts.issuer, self.traffic.recorder, self.parallel.slots

@@ -9,6 +9,7 @@ from mitmproxy.test import tflow
 from prometheus_client import ProcessCollector
 
 from addons.pool import Standing
+from addons.telemetry.counted import registry_of
 from addons.telemetry.counts import CallCounts
 from addons.telemetry.gauges import Gauges, Snapshot
 from addons.wire.quota import Quota, Window
@@ -29,13 +30,14 @@ OF_PROMETHEUS = {"instance", "job", "le"}
 def exposed() -> dict[str, set[str]]:
     """The names of the samples, with those of their labels."""
     counts, gauges = CallCounts(lambda: ()), Gauges()
-    counts.registry.register(gauges)
-    ProcessCollector(registry=counts.registry)
+    registry = registry_of(counts)
+    registry.register(gauges)
+    ProcessCollector(registry=registry)
     counts.ended(tflow.tflow(), call(queued=1.0))
     quota = Quota(NOON, {"5h": Window(300, 40.0, NOON + 60, NOON)})
     standing = Standing("ada", "serving", "", None, 0, None, quota)
     gauges.latest = Snapshot(at=NOON, standings=[standing], refreshes={"renewed": 1}, versions={"version": "1"})
-    return {sample.name: set(sample.labels) for family in counts.registry.collect() for sample in family.samples}
+    return {sample.name: set(sample.labels) for family in registry.collect() for sample in family.samples}
 
 
 def names_in(query: str) -> set[str]:

@@ -6,17 +6,13 @@ The label sets are few (labels.py).
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from functools import partial
 
 from mitmproxy import http
 
 from addons.telemetry.labels import NONE, OTHER, Names, endpoint_of, status_class
 from addons.traffic.exchange import Attempt, Exchange
 from addons.wire.usage import Usage
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 # A plan has a dozen models, and a policy file may have a thousand keys.
 MAX_MODELS, MAX_ACCOUNTS, MAX_KEYS = 100, 100, 200
@@ -67,13 +63,6 @@ class CallCounts:
         self.spent: defaultdict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(KINDS))
         """Of each of the kinds."""
         self.tried: defaultdict[tuple[str, ...], int] = defaultdict(int)
-
-    @cached_property
-    def registry(self) -> "CollectorRegistry":
-        # The client library is 10 ms of a start, and most proxies are never asked.
-        from addons.telemetry.counted import registry_of
-
-        return registry_of(self)
 
     def ended(self, flow: http.HTTPFlow, call: Exchange) -> None:
         told = self._labels(call)

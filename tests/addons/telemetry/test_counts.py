@@ -8,6 +8,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from addons.telemetry import counts
+from addons.telemetry.counted import registry_of
 from addons.telemetry.counts import CallCounts, result
 from addons.traffic.exchange import Attempt, Client, Exchange
 from addons.wire.usage import Usage
@@ -23,7 +24,7 @@ def counted(*calls: Exchange, known: tuple[str, ...] = ()) -> CallCounts:
 
 def samples(numbers: CallCounts, name: str) -> dict[tuple[str, ...], float]:
     """By the values of the labels, in the order of their names."""
-    text = generate_latest(numbers.registry).decode()
+    text = generate_latest(registry_of(numbers)).decode()
     found = [sample for family in text_string_to_metric_families(text) for sample in family.samples if sample.name == name]
     return {tuple(value for _, value in sorted(sample.labels.items())): sample.value for sample in found}
 
@@ -129,7 +130,7 @@ def test_whatever_upstream_says_the_numbers_can_be_read(odd: dict[str, Any]) -> 
     """One that raised would keep the call's slot; one that cannot be written would be the end of all numbers."""
     numbers = counted(call(**odd), call(2))
     assert sum(samples(numbers, "codex_mitm_requests_total").values()) == 2
-    assert b"example.com" not in generate_latest(numbers.registry)
+    assert b"example.com" not in generate_latest(registry_of(numbers))
 
 
 def test_a_reload_of_the_script_begins_anew() -> None:
