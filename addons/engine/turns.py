@@ -58,18 +58,22 @@ class _Work:
 
 
 async def server_event(self: ConnectionHandler, event: events.Event) -> None:
+    take(self, event)
+
+
+def take(handler: ConnectionHandler, event: events.Event) -> None:
     """Never waits. An event that comes while another one is worked off (the end of a hook, as a rule) is the next."""
-    work: _Work | None = vars(self).get(_WORK)
+    work: _Work | None = vars(handler).get(_WORK)
     if work is not None:
         work.events.append(event)
         return
-    work = vars(self)[_WORK] = _Work(deque([event]))
+    work = vars(handler)[_WORK] = _Work(deque([event]))
     try:
         while work.events:
-            _work_off(self, work.events.popleft(), work)
+            _work_off(handler, work.events.popleft(), work)
         work.flush()
     finally:
-        del vars(self)[_WORK]
+        del vars(handler)[_WORK]
 
 
 def _work_off(handler: ConnectionHandler, event: events.Event, work: _Work) -> None:
@@ -170,7 +174,14 @@ async def handle_hook(self: ProxyConnectionHandler, hook: commands.StartHook) ->
 
 async def drain_writers(self: ConnectionHandler) -> None:
     """Wait for whoever does not read what was written, before more is read. Mostly there is nobody."""
-    for io in self.transports.values():
+    if is_behind(self):
+        await original[ConnectionHandler, "drain_writers"](self)
+
+
+def is_behind(handler: ConnectionHandler) -> bool:
+    """Something that was written has not left this machine yet."""
+    for io in handler.transports.values():
         transport = getattr(io.writer, "transport", None)
         if io.writer and (transport is None or transport.get_write_buffer_size()):
-            return await original[ConnectionHandler, "drain_writers"](self)
+            return True
+    return False

@@ -1,0 +1,55 @@
+"""What a peer sends comes to the layers in the turn of the event loop in which it is read.
+
+asyncio's streams put it into a buffer and wake the task that waits for it, which takes it out a turn later: fifteen functions and
+another look at all sockets for each packet, and a packet is a word of an answer.
+"""
+
+import asyncio
+from typing import cast
+
+from mitmproxy.connection import Connection
+from mitmproxy.proxy import events
+from mitmproxy.proxy.server import ConnectionHandler
+
+from addons.engine.originals import original
+from addons.engine.turns import is_behind, take
+
+
+async def handle_connection(self: ConnectionHandler, connection: Connection) -> None:
+    """As mitmproxy does: it still sees the end of what is read, and everything while somebody is behind."""
+    io = self.transports[connection]
+    if isinstance(io.reader, asyncio.StreamReader) and isinstance(io.writer, asyncio.StreamWriter) and not io.writer.is_closing():
+        transport = io.writer.transport
+        stream = cast(asyncio.StreamReaderProtocol, transport.get_protocol())
+        transport.set_protocol(_AtOnce(stream, io.reader, self, connection))
+    await original[ConnectionHandler, "handle_connection"](self, connection)
+
+
+class _AtOnce(asyncio.Protocol):
+    """Before the protocol of a stream, which gets what cannot be worked off at once."""
+
+    __slots__ = ("connection", "handler", "reader", "stream")
+
+    def __init__(
+        self, stream: asyncio.StreamReaderProtocol, reader: asyncio.StreamReader, handler: ConnectionHandler, connection: Connection
+    ) -> None:
+        self.stream, self.reader, self.handler, self.connection = stream, reader, handler, connection
+
+    def data_received(self, data: bytes) -> None:
+        # Nobody waits at the reader's: what came before is still being worked off, or waits for who does not read.
+        if self.reader._waiter is None or is_behind(self.handler):  # type: ignore[attr-defined]
+            self.stream.data_received(data)
+        else:
+            take(self.handler, events.DataReceived(self.connection, data))
+
+    def eof_received(self) -> bool | None:
+        return self.stream.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.stream.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self.stream.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.stream.resume_writing()
