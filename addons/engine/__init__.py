@@ -164,7 +164,6 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | prop
     (_http1.Http1Connection, "read_body"): (("self", "event"), connection.read_body),
     (_http1.Http1Server, "read_headers"): (("self", "event"), connection.read_request_headers),
     (_http1, "make_error_response"): (("status_code", "message"), refusals.malformed),
-    (HttpLayer, "_handle_event"): (("self", "event"), passing_on.handle_event),
     (HttpLayer, "event_to_child"): (("self", "child", "event"), passing_on.event_to_child),
     (ConnectionHandler, "server_event"): (("self", "event"), turns.server_event),
     (ConnectionHandler, "handle_connection"): (("self", "connection"), reading.handle_connection),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mitmproxy import exceptions, flow, hooks, log
 from mitmproxy.addonmanager import AddonManager, safecall, traverse
+from mitmproxy.addons.script import Script
 
 from addons.engine.originals import original
 
@@ -60,8 +61,9 @@ def trigger(self: AddonManager, event: hooks.Hook) -> None:
 
 class _Known(NamedTuple):
     chain: list[Any]
-    lists: list[tuple[Any, list[Any]]]
-    """Addons with others below them, and which: nobody says when that changes, a script that is loaded anew for instance."""
+    lists: list[tuple[Any, str, Any]]
+    """Addons with others below them, in which member, and which: nobody says when that changes, by a script that is loaded anew for
+    instance."""
     groups: list[list[Any]]
     """For each addon of the chain, itself and all below it, in the order in which they hear of things."""
     hooks: dict[str, list[list[Any]]]
@@ -91,13 +93,15 @@ def _refuse(why: str, *_: Any) -> None:
 def _known(manager: AddonManager) -> _Known:
     known: _Known | None = vars(manager).get("_codex_known")
     if known is not None and known.chain == manager.chain:
-        for addon, below in known.lists:
-            if addon.addons != below:
+        for addon, member, below in known.lists:
+            if getattr(addon, member) != below:
                 break
         else:
             return known
     groups = [list(traverse([top])) for top in manager.chain]
-    lists = [(addon, list(addon.addons)) for group in groups for addon in group if hasattr(addon, "addons")]
+    above = [addon for group in groups for addon in group if hasattr(addon, "addons")]
+    # The addons of a `Script` are made when they are asked for, of this. That is two functions for each event.
+    lists = [(addon, "ns", addon.ns) if type(addon) is Script else (addon, "addons", list(addon.addons)) for addon in above]
     known = vars(manager)["_codex_known"] = _Known(list(manager.chain), lists, groups, {})
     return known
 

@@ -12,7 +12,7 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.server import ConnectionHandler
 
 from addons.engine.originals import original
-from addons.engine.turns import is_behind, take
+from addons.engine.turns import is_behind, work_of
 
 
 async def handle_connection(self: ConnectionHandler, connection: Connection) -> None:
@@ -28,19 +28,20 @@ async def handle_connection(self: ConnectionHandler, connection: Connection) -> 
 class _AtOnce(asyncio.Protocol):
     """Before the protocol of a stream, which gets what cannot be worked off at once."""
 
-    __slots__ = ("connection", "handler", "reader", "stream")
+    __slots__ = ("connection", "handler", "reader", "stream", "work")
 
     def __init__(
         self, stream: asyncio.StreamReaderProtocol, reader: asyncio.StreamReader, handler: ConnectionHandler, connection: Connection
     ) -> None:
         self.stream, self.reader, self.handler, self.connection = stream, reader, handler, connection
+        self.work = work_of(handler)
 
     def data_received(self, data: bytes) -> None:
         # Nobody waits at the reader's: what came before is still being worked off, or waits for who does not read.
         if self.reader._waiter is None or is_behind(self.handler):  # type: ignore[attr-defined]
             self.stream.data_received(data)
         else:
-            take(self.handler, events.DataReceived(self.connection, data))
+            self.work.take(events.DataReceived(self.connection, data))
 
     def eof_received(self) -> bool | None:
         return self.stream.eof_received()

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from asyncio import StreamWriter
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,30 +23,102 @@ from mitmproxy.proxy.tunnel import TunnelState
 from mitmproxy.utils.asyncio_utils import create_task, set_task_debug_info
 
 from addons.engine.originals import original
+from addons.engine.passing_on import DRIVEN, Exchanges
 
 # Bytes. What is sent together is copied for it.
 TOGETHER_AT_MOST = 1 << 14
 
-# On a handler: its `_Work`, as long as that is being done.
+# Hooks that wait: the event loop itself does not hold its tasks.
+_hooks: set[asyncio.Task[None]] = set()
+
+# On a handler: its `Work`.
 _WORK = "_codex_work"
-# And where its events go, when that is known for good.
-_WAY_IN = "_codex_way_in"
 
 
 @dataclass(slots=True)
-class _Work:
-    """The events of a connection that are to be worked off, and what they send, which goes out before anything waits."""
+class Work:
+    """What is to be done on a connection, and what that sends, which goes out before anything waits."""
 
-    events: deque[events.Event]
+    handler: ConnectionHandler
+    queue: deque[events.Event] = field(default_factory=deque)
+    """Events that came while another one was worked off."""
+    is_busy: bool = False
+    exchanges: Exchanges | None = None
+    """Where events go, when that is known for good."""
     writer: StreamWriter | Any = None
     unsent: list[bytes] = field(default_factory=list)
     size: int = 0
 
-    def send(self, writer: StreamWriter | Any, data: bytes) -> None:
-        if self.unsent and (writer is not self.writer or self.size + len(data) > TOGETHER_AT_MOST):
+    def take(self, event: events.Event) -> None:
+        """Never waits. An event that comes while another one is worked off (the end of a hook, as a rule) is the next."""
+        if self.is_busy:
+            self.queue.append(event)
+            return
+        self.is_busy = True
+        try:
+            self._work_off(event)
+            while self.queue:
+                self._work_off(self.queue.popleft())
             self.flush()
-        self.writer, self.size = writer, self.size + len(data)
-        self.unsent.append(data)
+        finally:
+            self.is_busy = False
+
+    def _work_off(self, event: events.Event) -> None:
+        self.handler.timeout_watchdog.register_activity()
+        try:
+            if self.exchanges or self._exchanges_are_all():
+                assert self.exchanges
+                self.exchanges.take(event)
+            else:
+                for command in self.handler.layer.handle_event(event):
+                    self.obey(command)
+        except Exception:  # noqa: BLE001 - as mitmproxy does, and it is told
+            self.handler.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
+            self.flush()
+            # Nobody knows what its layers still do, so nobody shall wait for them.
+            if (io := self.handler.transports.get(self.handler.client)) and io.handler:
+                self.handler.close_connection(self.handler.client)
+
+    def _exchanges_are_all(self) -> bool:
+        """Above HTTP's layer are those which only pass on once they have begun, eight steps each way."""
+        if found := _behind_those_that_pass_on(self.handler.layer):
+            self.exchanges = vars(found)[DRIVEN] = Exchanges(found, self)
+        return self.exchanges is not None
+
+    def obey(self, command: commands.Command) -> None:
+        """As mitmproxy does, with what comes most often first."""
+        handler = self.handler
+        if isinstance(command, commands.SendData):
+            self.send(command)
+        elif isinstance(command, commands.StartHook):
+            self.start(command)
+        elif isinstance(command, commands.Log):
+            handler.log(command.message, command.level)
+        elif isinstance(command, commands.RequestWakeup):
+            name = f"wakeup timer ({command.delay:.1f}s)"
+            timer = create_task(handler.wakeup(command), name=name, keep_ref=False, client=handler.client.peername)
+            handler.wakeup_timer.add(timer)
+        elif isinstance(command, commands.OpenConnection):
+            assert command.connection not in handler.transports
+            name = f"server connection handler {command.connection.address}"
+            task = create_task(handler.open_connection(command), name=name, keep_ref=False, client=handler.client.peername)
+            handler.transports[command.connection] = ConnectionIO(handler=task)
+        elif isinstance(command, commands.CloseConnection):
+            self.flush()
+            if command.connection in handler.transports:
+                half_close = isinstance(command, commands.CloseTcpConnection) and command.half_close
+                handler.close_connection(command.connection, half_close)
+        elif not isinstance(command, commands.ConnectionCommand) or command.connection in handler.transports:
+            raise RuntimeError(f"Unexpected command: {command}")
+
+    def send(self, command: commands.SendData) -> None:
+        io = self.handler.transports.get(command.connection)
+        if io is None or not (writer := io.writer):
+            return
+        if self.unsent and (writer is not self.writer or self.size + len(command.data) > TOGETHER_AT_MOST):
+            self.flush()
+        self.writer, self.size = writer, self.size + len(command.data)
+        self.unsent.append(command.data)
 
     def flush(self) -> None:
         if self.unsent:
@@ -56,48 +127,24 @@ class _Work:
             if not self.writer.is_closing():
                 self.writer.write(data)
 
+    def start(self, hook: commands.StartHook) -> None:
+        """Most are over at once; only a task that lives on is given a name, and is looked after."""
+        task = asyncio.Task(self.handler.hook_task(hook), loop=asyncio.get_running_loop(), eager_start=True)
+        if not task.done():
+            set_task_debug_info(task, name=f"handle_hook({hook.name})", client=self.handler.client.peername)
+            _hooks.add(task)
+            task.add_done_callback(_hooks.discard)
+
 
 async def server_event(self: ConnectionHandler, event: events.Event) -> None:
-    take(self, event)
+    work_of(self).take(event)
 
 
-def take(handler: ConnectionHandler, event: events.Event) -> None:
-    """Never waits. An event that comes while another one is worked off (the end of a hook, as a rule) is the next."""
-    work: _Work | None = vars(handler).get(_WORK)
-    if work is not None:
-        work.events.append(event)
-        return
-    work = vars(handler)[_WORK] = _Work(deque([event]))
-    try:
-        while work.events:
-            _work_off(handler, work.events.popleft(), work)
-        work.flush()
-    finally:
-        del vars(handler)[_WORK]
-
-
-def _work_off(handler: ConnectionHandler, event: events.Event, work: _Work) -> None:
-    handler.timeout_watchdog.register_activity()
-    try:
-        for command in _way_in(handler)(event):
-            _obey(handler, command, work)
-    except Exception:  # noqa: BLE001 - as mitmproxy does, and it is told
-        handler.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
-        work.flush()
-        # Nobody knows what its layers still do, so nobody shall wait for them.
-        if (io := handler.transports.get(handler.client)) and io.handler:
-            handler.close_connection(handler.client)
-
-
-def _way_in(handler: ConnectionHandler) -> Callable[[events.Event], layer.CommandGenerator[None]]:
-    """To where something happens: below that are layers which only pass on once they have begun, eight steps each way."""
-    known: Callable[[events.Event], layer.CommandGenerator[None]] | None = vars(handler).get(_WAY_IN)
-    if known is None:
-        found = _behind_those_that_pass_on(handler.layer)
-        if found is None:
-            return handler.layer.handle_event
-        known = vars(handler)[_WAY_IN] = found.handle_event
-    return known
+def work_of(handler: ConnectionHandler) -> Work:
+    work: Work | None = vars(handler).get(_WORK)
+    if work is None:
+        work = vars(handler)[_WORK] = Work(handler)
+    return work
 
 
 def _behind_those_that_pass_on(found: layer.Layer | None) -> HttpLayer | None:
@@ -113,46 +160,6 @@ def _behind_those_that_pass_on(found: layer.Layer | None) -> HttpLayer | None:
         else:
             break
     return None
-
-
-def _obey(handler: ConnectionHandler, command: commands.Command, work: _Work) -> None:
-    """As mitmproxy does, with what comes most often first."""
-    if isinstance(command, commands.SendData):
-        if (io := handler.transports.get(command.connection)) and io.writer:
-            work.send(io.writer, command.data)
-    elif isinstance(command, commands.StartHook):
-        _start(handler, command)
-    elif isinstance(command, commands.Log):
-        handler.log(command.message, command.level)
-    elif isinstance(command, commands.RequestWakeup):
-        name = f"wakeup timer ({command.delay:.1f}s)"
-        timer = create_task(handler.wakeup(command), name=name, keep_ref=False, client=handler.client.peername)
-        handler.wakeup_timer.add(timer)
-    elif isinstance(command, commands.OpenConnection):
-        assert command.connection not in handler.transports
-        name = f"server connection handler {command.connection.address}"
-        task = create_task(handler.open_connection(command), name=name, keep_ref=False, client=handler.client.peername)
-        handler.transports[command.connection] = ConnectionIO(handler=task)
-    elif isinstance(command, commands.CloseConnection):
-        work.flush()
-        if command.connection in handler.transports:
-            half_close = isinstance(command, commands.CloseTcpConnection) and command.half_close
-            handler.close_connection(command.connection, half_close)
-    elif not isinstance(command, commands.ConnectionCommand) or command.connection in handler.transports:
-        raise RuntimeError(f"Unexpected command: {command}")
-
-
-# Hooks that wait: the event loop itself does not hold its tasks.
-_hooks: set[asyncio.Task[None]] = set()
-
-
-def _start(handler: ConnectionHandler, hook: commands.StartHook) -> None:
-    """Most are over at once; only a task that lives on is given a name, and is looked after."""
-    task = asyncio.Task(handler.hook_task(hook), loop=asyncio.get_running_loop(), eager_start=True)
-    if not task.done():
-        set_task_debug_info(task, name=f"handle_hook({hook.name})", client=handler.client.peername)
-        _hooks.add(task)
-        task.add_done_callback(_hooks.discard)
 
 
 async def handle_hook(self: ProxyConnectionHandler, hook: commands.StartHook) -> None:

@@ -182,7 +182,8 @@ async def test_nobody_waits_for_layers_that_have_crashed(connect: Connect, caplo
     def crash(event: events.Event) -> Any:
         raise RuntimeError("a bug")
 
-    client.handler.layer._handle_event = crash  # type: ignore[method-assign]
+    assert isinstance(client.handler.layer, HttpLayer)
+    client.handler.layer.connections[client.handler.client]._handle_event = crash  # type: ignore[method-assign]
     await client.says(REQUEST)
     with pytest.raises(asyncio.CancelledError):
         await reading
