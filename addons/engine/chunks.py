@@ -19,13 +19,14 @@ def whole_chunks(reader: ChunkedReader, received: ReceiveBuffer, enough: int) ->
     next chunk is not there to its end, is the last one, or was begun before."""
     if reader._bytes_in_chunk or reader._bytes_to_discard or reader._reading_trailer:
         return []
-    data, at, pieces, chunks, size = bytes(received), 0, list[bytes](), list[bytes](), 0
+    data, at, size, pieces, chunks = bytes(received), 0, 0, list[bytes](), list[bytes]()
     while head := _SIZE.match(data, at):
-        end = head.end() + int(head[1], 16)
-        if end == head.end() or data[end : end + 2] != b"\r\n":
+        begin = head.end()
+        end = begin + int(head[1], 16)
+        if end == begin or data[end : end + 2] != b"\r\n":
             break
-        chunks.append(data[head.end() : end])
-        at, size = end + 2, size + end - head.end()
+        chunks.append(data[begin:end])
+        at, size = end + 2, size + end - begin
         if size >= enough:
             pieces.append(b"".join(chunks))
             chunks, size = [], 0

@@ -19,27 +19,34 @@ from addons.engine.originals import original
 
 
 async def handle_lifecycle(self: AddonManager, event: hooks.Hook) -> None:
+    await tell(self, event.name, event.args())
+
+
+async def tell(manager: AddonManager, name: str, arguments: list[Any]) -> None:
     """Behind each event of a flow comes another one, that it has changed."""
-    message = event.args()[0]
-    await trigger_event(self, event)
-    if _hooks(self, "update") and isinstance(message, flow.Flow):
-        await trigger_event(self, hooks.UpdateHook([message]))
+    known = _known(manager)
+    await _tell_those(known.that_have(name), arguments)
+    if known.that_have("update") and isinstance(arguments[0], flow.Flow):
+        await _tell_those(_known(manager).that_have("update"), [[arguments[0]]])
 
 
 async def trigger_event(self: AddonManager, event: hooks.Hook) -> None:
+    await _tell_those(_known(self).that_have(event.name), event.args())
+    if event.name == "running":
+        _forget(self)
+
+
+async def _tell_those(have_it: list[list[Any]], arguments: list[Any]) -> None:
     """An addon that raises costs its sub-addons the event, and nobody else; AddonHalt ends it; OptionsError is the caller's."""
-    arguments, groups = event.args(), iter(_hooks(self, event.name))
+    groups = iter(have_it)
     while True:
         try:
-            await invoke_addon(groups, arguments)
-            break
+            return await invoke_addon(groups, arguments)
         except exceptions.AddonHalt:
-            break
+            return
         except Exception:
             with safecall():  # it decides what is told of it, and what goes on
                 raise
-    if event.name == "running":
-        _forget(self)
 
 
 async def invoke_addon(groups: Iterator[list[Any]], arguments: list[Any]) -> None:
@@ -69,13 +76,12 @@ class _Known(NamedTuple):
     hooks: dict[str, list[list[Any]]]
     """Of those groups, by the name of the event. Ten of sixty addons have the same one, and a call makes eight events."""
 
-
-def _hooks(manager: AddonManager, name: str) -> list[list[Any]]:
-    known = _known(manager)
-    if name not in known.hooks:
-        found = [[hook for addon in group if (hook := _hook(addon, name))] for group in known.groups]
-        known.hooks[name] = [group for group in found if group]
-    return known.hooks[name]
+    def that_have(self, name: str) -> list[list[Any]]:
+        have_it = self.hooks.get(name)
+        if have_it is None:
+            found = [[hook for addon in group if (hook := _hook(addon, name))] for group in self.groups]
+            have_it = self.hooks[name] = [group for group in found if group]
+        return have_it
 
 
 def _hook(addon: Any, name: str) -> Any:
@@ -112,5 +118,5 @@ def _forget(manager: AddonManager) -> None:
 
 def tell_of_log(self: log.LegacyLogEvents, record: logging.LogRecord) -> None:
     """`add_log` is deprecated since mitmproxy 9. Whoever still has it hears it."""
-    if _hooks(self.master.addons, "add_log"):
+    if _known(self.master.addons).that_have("add_log"):
         original[log.LegacyLogEvents, "emit"](self, record)

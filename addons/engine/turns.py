@@ -22,6 +22,7 @@ from mitmproxy.proxy.server import ConnectionHandler, ConnectionIO
 from mitmproxy.proxy.tunnel import TunnelState
 from mitmproxy.utils.asyncio_utils import create_task, set_task_debug_info
 
+from addons.engine.dispatch import tell
 from addons.engine.originals import original
 from addons.engine.passing_on import DRIVEN, Exchanges
 
@@ -168,8 +169,9 @@ async def handle_hook(self: ProxyConnectionHandler, hook: commands.StartHook) ->
     watchdog.can_timeout.clear()
     watchdog.blocker += 1
     try:
-        (data,) = hook.args()
-        await self.master.addons.handle_lifecycle(hook)
+        arguments = hook.args()
+        await tell(self.master.addons, hook.name, arguments)
+        (data,) = arguments
         if type(data) is http.HTTPFlow or isinstance(data, flow.Flow):
             await data.wait_for_resume()
     finally:
