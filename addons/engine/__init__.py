@@ -20,7 +20,7 @@
     say_only(is_said)             of what mitmproxy's log says of connections; say_all() undoes it
     (always)                      JSON instead of HTML for what mitmproxy refuses by itself, and no request bytes in its log
     (always)                      the same in less time: hooks (dispatch.py), events (turns.py), heads (headers.py,
-                                  messages.py), options (settings.py)
+                                  messages.py), options (settings.py), the start (authority.py)
 
 Written against mitmproxy 12.2, HTTP/1.1 on both sides (`serve.py` sets `http2` to false). `install()` compares every function
 that it wraps with the signature it was written for and refuses a mitmproxy that looks different, rather than run beside it.
@@ -33,6 +33,7 @@ from typing import Any
 from h11._readers import ChunkedReader
 from mitmproxy import hooks, http, log, optmanager
 from mitmproxy.addonmanager import AddonManager
+from mitmproxy.certs import CertStore
 from mitmproxy.master import Master
 from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.context import Context
@@ -42,6 +43,7 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 
 from addons.engine import (
+    authority,
     body_limit,
     chunks,
     connection,
@@ -189,6 +191,7 @@ _WRAPPED: dict[tuple[Any, str], tuple[tuple[str, ...], Callable[..., Any] | prop
     (http.Message, "headers"): (("self",), headers.member(http.Message, "headers")),
     (http.Response, "status_code"): (("self",), headers.member(http.Response, "status_code")),
     (optmanager.OptManager, "__getattr__"): (("self", "attr"), settings.get_attribute),
+    (CertStore, "from_files"): (("ca_file", "dhparam_file", "passphrase"), authority.from_files),
     (log.LegacyLogEvents, "emit"): (("self", "record"), dispatch.tell_of_log),
     (Master, "shutdown"): (("self",), ending.shutdown),
 }
