@@ -1,12 +1,14 @@
 """Heads as they are on the wire, bytes, each read and changed in one go.
 
 mitmproxy looks at every field of a head, in Python, for each name that it is asked for and once more for each that is set. The
-engine makes the looks cheap as long as a head stays as it is; on its way upstream it is changed by one addon after another.
+engine knows where each name stands, and so do these.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 
 from mitmproxy import http
+
+from addons.engine.headers import places_in, say_anew
 
 
 def in_bytes(names: Iterable[str]) -> frozenset[bytes]:
@@ -15,51 +17,57 @@ def in_bytes(names: Iterable[str]) -> frozenset[bytes]:
 
 
 def has(headers: http.Headers, name: bytes) -> bool:
-    for field in headers.fields:
-        if field[0].lower() == name:
-            return True
-    return False
+    return name in places_in(headers).by_bytes
 
 
 def told(headers: http.Headers, names: Collection[bytes]) -> dict[str, str]:
     """What the head says under these names, by name in lower case. What is said twice is folded, as mitmproxy does it."""
-    found: dict[str, str] = {}
-    for field_name, field_value in headers.fields:
-        if (lower := field_name.lower()) in names:
-            name, value = lower.decode("utf-8", "surrogateescape"), field_value.decode("utf-8", "surrogateescape")
-            found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
+    known, fields = places_in(headers).by_bytes, headers.fields
+    found = [(name, b", ".join([fields[place][1] for place in known[name]])) for name in known if name in names]
+    return {name.decode("utf-8", "surrogateescape"): said.decode("utf-8", "surrogateescape") for name, said in found}
 
 
 def family(headers: http.Headers, prefix: bytes) -> dict[str, str]:
     """What the head says under names that begin so; `prefix` in lower case."""
     length = len(prefix)
-    return told(headers, {name for field in headers.fields if (name := field[0].lower())[:length] == prefix})
+    return told(headers, {name for name in places_in(headers).by_bytes if name[:length] == prefix})
 
 
 def put(headers: http.Headers, values: Mapping[str, str]) -> None:
-    """Like `headers.update(values)`: each in the place of the first of its name, or at the end."""
-    new = {(key := name.encode()).lower(): (key, value.encode("utf-8", "surrogateescape")) for name, value in values.items()}
-    fields, left = [], dict(new)
-    for field in headers.fields:
-        if (name := field[0].lower()) not in new:
-            fields.append(field)
-        elif name in left:
-            fields.append((field[0], left.pop(name)[1]))
-    headers.fields = (*fields, *left.values())
+    """Like `headers.update(values)`: each in the place of the first of its name, or at the end. They are of different names."""
+    known = places_in(headers)
+    fields: list[tuple[bytes, bytes]] = [*headers.fields]
+    again: list[int] = []
+    before = len(fields)
+    for name, value in values.items():
+        key, said = name.encode(), value.encode("utf-8", "surrogateescape")
+        if places := known.by_bytes.get(key.lower()):
+            fields[places[0]] = (fields[places[0]][0], said)
+            again += places[1:]
+        else:
+            fields.append((key, said))
+    if again:
+        headers.fields = tuple([field for place, field in enumerate(fields) if place not in again])
+    elif len(fields) > before:
+        headers.fields = tuple(fields)
+    else:
+        say_anew(headers, fields, known)
 
 
 def take_off(headers: http.Headers, names: Collection[bytes]) -> None:
-    _keep(headers, [field for field in headers.fields if field[0].lower() not in names])
+    known = places_in(headers).by_bytes
+    if found := [known[name] for name in known if name in names]:
+        _take(headers, found)
 
 
 def take_off_family(headers: http.Headers, prefix: bytes) -> None:
     """`prefix` in lower case."""
-    length = len(prefix)
-    _keep(headers, [field for field in headers.fields if field[0][:length].lower() != prefix])
+    known, length = places_in(headers).by_bytes, len(prefix)
+    if found := [known[name] for name in known if name[:length] == prefix]:
+        _take(headers, found)
 
 
-def _keep(headers: http.Headers, fields: list[tuple[bytes, bytes]]) -> None:
-    """A head of which nothing is taken stays the same one, which the engine has read already."""
-    if len(fields) < len(headers.fields):
-        headers.fields = tuple(fields)
+def _take(headers: http.Headers, found: Iterable[Iterable[int]]) -> None:
+    """Only if there are some: a head that stays the same one has been read already."""
+    places = {place for each in found for place in each}
+    headers.fields = tuple([field for place, field in enumerate(headers.fields) if place not in places])

@@ -58,11 +58,13 @@ class CodexInject:
     def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow) or UPSTREAM not in flow.metadata:
             return
+        own_name: Mapping[str, str] = {}
         if flow.metadata[UPSTREAM] == "codex" and not is_codex_cli(flow.request.headers):
-            self.introduce(flow)
-        self.put_credential(flow, self.accounts.lent_to(flow))
+            note(flow, _INTRODUCED)
+            own_name = self.own_name  # a Codex CLI speaks for itself
+        self.put_credential(flow, self.accounts.lent_to(flow), own_name)
 
-    def put_credential(self, flow: http.HTTPFlow, credential: Credential) -> None:
+    def put_credential(self, flow: http.HTTPFlow, credential: Credential, own_name: Mapping[str, str] = {}) -> None:
         upstream: Upstream = flow.metadata[UPSTREAM]
         base, request = self.bases()[upstream], flow.request
         if (request.scheme, request.host, request.port) != base[:3]:
@@ -72,9 +74,4 @@ class CodexInject:
         if isinstance(headers, OpenAIError):
             raise Refused(headers)
         engine.put_on_the_wire(flow, headers)
-        heads.put(request.headers, shown(headers, credential.account))
-
-    def introduce(self, flow: http.HTTPFlow) -> None:
-        """Name ourselves to the Codex backend. A Codex CLI speaks for itself."""
-        note(flow, _INTRODUCED)
-        heads.put(flow.request.headers, self.own_name)
+        heads.put(request.headers, {**own_name, **shown(headers, credential.account)})

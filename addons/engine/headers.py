@@ -1,21 +1,57 @@
 """`http.Headers` as mitmproxy has it, in less time. Each function here takes the place of one of its methods.
 
 A call looks ninety times for a header and writes twenty. mitmproxy goes through all fields for each of them, and through five
-functions for each name on the way: a tenth of a small call. Here the fields are read once, as long as they stay as they are: they
-are a tuple, so whoever changes a header puts another one in its place.
+functions for each name on the way: a tenth of a small call. Here is looked up where each name stands. Fields are a tuple, so
+whoever changes a header puts another one in its place; and its names are those of a head of the call before, as a rule.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from mitmproxy import http
 from mitmproxy.utils import strutils
 
 from addons.engine.originals import original
 
-# Of a `Headers`: (the fields that were read, what is said in them by name in lower case).
+# Of a `Headers`: (the fields that were read, where each name stands in them).
 _READ = "_codex_read"
+
+# Heads whose names are kept, for the next one that has the same: a call has a dozen of them, as they are changed on their way. One
+# of more fields than these, or of more characters, is looked through each time.
+MAX_HEADS, MAX_FIELDS, MAX_LENGTH = 128, 64, 2048
+
+
+class Places(NamedTuple):
+    """Where each name stands, by the name in lower case."""
+
+    by_text: dict[str, list[int]]
+    by_bytes: dict[bytes, list[int]]
+
+
+def places_in(headers: http.Headers) -> Places:
+    known: tuple[Any, Places] | None = headers.__dict__.get(_READ)
+    return known[1] if known and known[0] is headers.fields else _read(headers)
+
+
+def _read(headers: http.Headers) -> Places:
+    fields = headers.fields
+    names = tuple([name for name, _ in fields])
+    is_usual = len(names) <= MAX_FIELDS and sum(map(len, names)) <= MAX_LENGTH
+    places = _known_places(names) if is_usual else _places(names)
+    headers.__dict__[_READ] = fields, places
+    return places
+
+
+def _places(names: tuple[bytes, ...]) -> Places:
+    by_bytes: dict[bytes, list[int]] = {}
+    for place, name in enumerate(names):
+        by_bytes.setdefault(name.lower(), []).append(place)
+    return Places({name.decode("utf-8", "surrogateescape"): places for name, places in by_bytes.items()}, by_bytes)
+
+
+_known_places = lru_cache(maxsize=MAX_HEADS)(_places)
 
 
 def init(self: http.Headers, fields: Iterable[tuple[bytes, bytes]] = (), **headers: str | bytes) -> None:
@@ -26,9 +62,12 @@ def init(self: http.Headers, fields: Iterable[tuple[bytes, bytes]] = (), **heade
 
 
 def get(self: http.Headers, key: str | bytes, default: Any = None) -> Any:
-    known = self.__dict__.get(_READ)
-    texts = known[1] if known and known[0] is self.fields else _read(self)
-    return texts.get(key.lower() if type(key) is str and key.isascii() else _lower(key), default)
+    known, fields = self.__dict__.get(_READ), self.fields  # not by `places_in`: this is asked forty times in a call
+    texts = (known[1] if known and known[0] is fields else _read(self)).by_text
+    places = texts.get(key.lower() if type(key) is str and key.isascii() else _lower(key))
+    if places is None:
+        return default
+    return b", ".join([fields[place][1] for place in places]).decode("utf-8", "surrogateescape")
 
 
 def get_item(self: http.Headers, key: str | bytes) -> str:
@@ -42,27 +81,31 @@ def contains(self: http.Headers, key: object) -> bool:
     return get(self, key) is not None  # type: ignore[arg-type]
 
 
-def _read(headers: http.Headers) -> dict[str, str]:
-    fields, texts = headers.fields, dict[str, str]()
-    for key, value in fields:
-        name, text = key.lower().decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
-        texts[name] = f"{texts[name]}, {text}" if name in texts else text
-    headers.__dict__[_READ] = fields, texts
-    return texts
-
-
 def get_all(self: http.Headers, name: str | bytes) -> list[str]:
-    wanted = _bytes(name).lower()
-    return [value.decode("utf-8", "surrogateescape") for key, value in self.fields if key.lower() == wanted]
+    places = places_in(self).by_bytes.get(_bytes(name).lower(), ())
+    return [self.fields[place][1].decode("utf-8", "surrogateescape") for place in places]
 
 
 def set_all(self: http.Headers, name: str | bytes, values: Iterable[str | bytes]) -> None:
     """In the places where the name stood before; what is left over comes last."""
     key = name.encode("utf-8", "surrogateescape") if type(name) is str else _bytes(name)
     left = [value.encode("utf-8", "surrogateescape") if type(value) is str else _bytes(value) for value in values]
-    wanted = key.lower()
-    fields = [field if field[0].lower() != wanted else (field[0], left.pop(0)) if left else None for field in self.fields]
-    self.fields = (*[field for field in fields if field], *[(key, value) for value in left])
+    known = places_in(self)
+    places, fields = known.by_bytes.get(key.lower(), ()), [*self.fields]
+    for place, value in zip(places, left, strict=False):
+        fields[place] = (fields[place][0], value)
+    if len(places) == len(left):
+        say_anew(self, fields, known)
+        return
+    left_over = places[len(left) :]
+    fields = [field for place, field in enumerate(fields) if place not in left_over] if left_over else fields
+    self.fields = (*fields, *[(key, value) for value in left[len(places) :]])
+
+
+def say_anew(headers: http.Headers, fields: Iterable[tuple[bytes, bytes]], places: Places) -> None:
+    """Other values under the same names, which stand where they stood."""
+    headers.fields = tuple(fields)
+    headers.__dict__[_READ] = headers.fields, places
 
 
 def iterate(self: http.Headers) -> Iterator[str]:

@@ -162,9 +162,8 @@ class Tables:
         self._note_names(records)
 
     def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Not `executemany`, which lets go of the interpreter twice for each row: the proxy takes it at once, and this thread has to
-        ask for it back: nine times a call, and a tenth of what a small call costs.
-        """
+        """Not `executemany`, which lets go of the interpreter for each row: the proxy's own thread takes it, and has to be made to
+        give it back. That happened nine times a call, and was a tenth of what a small one costs."""
         for some in batched(rows, ROWS):
             row = f"({', '.join('?' * len(some[0]))})"
             self._connection.execute(f"INSERT INTO {table} VALUES {', '.join([row] * len(some))}", [*chain.from_iterable(some)])
