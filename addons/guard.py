@@ -5,7 +5,8 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 from mitmproxy import exceptions, http
@@ -51,19 +52,27 @@ def guarded(hook: Callable[..., Awaitable[None] | None]) -> Callable[..., Any]:
     """For `requestheaders`, `request` and `response` hooks: what escapes becomes the answer.
 
     They are sync, or async, or sync and return what is to be waited for: a hook that has nothing to do with most calls costs these
-    no coroutine. Not for `responseheaders`, whose answer is still on its way: that is `guarded_head`.
+    no coroutine. And one that is async comes to its end here, as a rule: it may wait, and most calls need not. Not for
+    `responseheaders`, whose answer is still on its way: that is `guarded_head`.
     """
 
     @functools.wraps(hook)
     def guarded_hook(self: Any, flow: http.HTTPFlow) -> Awaitable[None] | None:
         try:
             waiting = hook(self, flow)
+            if waiting is None:
+                return None
+            if type(waiting) is types.CoroutineType:
+                try:
+                    waiting = _rest(waiting, waiting.send(None))
+                except StopIteration:  # it had nothing to wait for
+                    return None
         except exceptions.AddonHalt:
             raise
         except Exception as e:  # noqa: BLE001 - this is the boundary
             _answer(flow, e)
             return None
-        return None if waiting is None else _wait_for(waiting, flow)
+        return _wait_for(waiting, flow)
 
     return guarded_hook
 
@@ -98,6 +107,22 @@ def end_waiting() -> None:
     for task in _waiting - _ended:
         _ended.add(task)
         task.cancel()
+
+
+@types.coroutine
+def _rest(hook: Coroutine[Any, None, None], awaited: Any) -> Generator[Any, None, None]:
+    """Of a hook that has begun, and waits for this."""
+    while True:
+        try:
+            yield awaited
+        except BaseException as e:  # noqa: BLE001 - the hook's, which may deal with it
+            go_on = functools.partial(hook.throw, e)
+        else:
+            go_on = functools.partial(hook.send, None)
+        try:
+            awaited = go_on()
+        except StopIteration:
+            return
 
 
 async def _wait_for(waiting: Awaitable[None], flow: http.HTTPFlow) -> None:

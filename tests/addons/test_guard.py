@@ -1,3 +1,4 @@
+import asyncio
 import json
 import logging
 
@@ -65,6 +66,48 @@ async def test_a_decision_is_the_answer_and_no_bug(hook: str, caplog: pytest.Log
     assert flow.response and flow.response.status_code == 404
     assert flow.response.headers["x-y"] == "z" and flow.response.headers["x-request-id"].startswith("req_")
     assert [record.message for record in caplog.records] == ["refused GET /v1/responses: 404 no such thing"]
+
+
+async def test_a_hook_may_wait_as_often_as_it_likes_and_be_interrupted() -> None:
+    told = []
+
+    class Waits:
+        @guarded
+        async def response(self, flow: http.HTTPFlow) -> None:
+            for number in range(3):
+                await asyncio.sleep(0)
+                told.append(number)
+            try:
+                async with asyncio.timeout(0.001):
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                told.append(3)
+            await asyncio.sleep(0)
+            raise Refused(OpenAIError(418, "enough"))
+
+    flow = tflow.tflow(resp=True)
+    await Waits().response(flow)
+    assert told == [0, 1, 2, 3]
+    assert flow.response and flow.response.status_code == 418
+
+
+async def test_who_waits_for_a_hook_can_be_cancelled() -> None:
+    ends = []
+
+    class Waits:
+        @guarded
+        async def response(self, flow: http.HTTPFlow) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ends.append(flow)
+
+    flow = tflow.tflow(resp=True)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await Waits().response(flow)
+    assert ends == [flow]
+    assert flow.response and flow.response.status_code == 200
 
 
 @HOOKS
