@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, ctx, http
 from mitmproxy.proxy.mode_specs import ReverseMode
@@ -34,8 +33,8 @@ class CodexSlow:
         self.head = head
         self.body = body
         self.clock = clock
-        self.due: WeakKeyDictionary[connection.Client, float] = WeakKeyDictionary()
-        """When the body that is being sent has to be whole."""
+        self.due: dict[str, float] = {}
+        """By client, when the body that it is sending has to be whole."""
         self.watching: asyncio.Task[None] | None = None
 
     def running(self) -> None:
@@ -47,13 +46,17 @@ class CodexSlow:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if is_ours(flow):
-            self.due[flow.client_conn] = self.clock() + (self.head if flow.response else self.body)
+            self.due[flow.client_conn.id] = self.clock() + (self.head if flow.response else self.body)
 
     def request(self, flow: http.HTTPFlow) -> None:
-        self.due.pop(flow.client_conn, None)
+        self.due.pop(flow.client_conn.id, None)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        self.due.pop(flow.client_conn, None)
+        self.due.pop(flow.client_conn.id, None)
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        """If another script has kept its request from us."""
+        self.due.pop(client.id, None)
 
     async def _watch(self) -> None:
         while True:
@@ -69,4 +72,4 @@ class CodexSlow:
 
     def _is_late(self, client: connection.Client) -> bool:
         begun = engine.head_begun(client)
-        return self.clock() > self.due.get(client, float("inf")) or (begun is not None and self.clock() > begun + self.head)
+        return self.clock() > self.due.get(client.id, float("inf")) or (begun is not None and self.clock() > begun + self.head)
