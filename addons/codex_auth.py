@@ -61,7 +61,7 @@ _policy = CodexPolicy()
 _shared = Shared.from_env(os.environ)
 if _shared:
     from addons.shared.together import Together  # 3 ms, which a proxy that runs alone does without
-_accounts = CodexAccounts(_outbound, lambda: _policy.current().accounts, _shared)
+_accounts = CodexAccounts(_outbound, lambda: _policy.lately().accounts, _shared)
 _route = CodexRoute(_outbound.proxy_for)
 _catalog = CodexCatalog(_accounts, lambda: _route.bases, lambda agent: http_client(_outbound, agent))
 _together = Together(_shared, _accounts) if _shared else None
@@ -76,7 +76,7 @@ _counts = CallCounts(_catalog.known_models)
 _spans = CodexSpans(os.environ, _outbound.ca_file)
 _log = CodexCallLog()
 _traffic = CodexTraffic(
-    _incoming, _translate, _view, [_counts.ended, _spans.ended, _log.ended], lambda: _policy.current().redact_patterns
+    _incoming, _translate, _view, [_counts.ended, _spans.ended, _log.ended], lambda: _policy.lately().redact_patterns
 )
 _inject = CodexInject(_accounts, lambda: _route.bases)
 _parallel = CodexParallel()

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -11,7 +12,7 @@ from mitmproxy.addonmanager import Loader
 from ruamel.yaml import YAML, MappingNode, SequenceNode
 
 from addons import bounded_yaml
-from addons.at_rest import EMPTY_REST, Stamp, read_at_rest, stamp_of
+from addons.at_rest import EMPTY_REST, REST, Stamp, read_at_rest, stamp_of
 from addons.bounded_yaml import BadYaml
 from addons.hosts import validate_origins
 from addons.keys import BadKeys, Key, validate_keys
@@ -194,9 +195,9 @@ _SECTIONS: dict[str, Callable[[Any], Any]] = {
 
 
 class CodexPolicy:
-    """`current()` is asked at a request's head, when an account is lent to it, and when it is over: one `stat`, and a read when
-    the file has changed. That waits, with all that goes on, until nobody is writing it: for the blink of an eye, and only where a
-    change is as young as that.
+    """`current()` is asked at a request's head: one `stat`, and a read when the file has changed. That waits, with all that goes
+    on, until nobody is writing it: for the blink of an eye, and only where a change is as young as that. `lately()` is asked when
+    an account is lent to the request, and when it is over.
     """
 
     def __init__(self) -> None:
@@ -204,6 +205,7 @@ class CodexPolicy:
         self.stamp: Stamp | None = None
         self.policy = Policy()
         """As it was found when somebody looked last."""
+        self.looked_at = float("-inf")
 
     def load(self, loader: Loader) -> None:
         loader.add_option(
@@ -222,7 +224,12 @@ class CodexPolicy:
             except (OSError, BadPolicy) as e:
                 raise exceptions.OptionsError(f"codex_policy: {self.path}: {e}") from e
 
+    def lately(self) -> Policy:
+        """Of a busy proxy somebody has just looked: a change has to rest for as long as this before it is believed at all."""
+        return self.policy if time.monotonic() - self.looked_at < REST else self.current()
+
     def current(self) -> Policy:
+        self.looked_at = time.monotonic()
         if stamp_of(self.path) != self.stamp:
             try:
                 self._read()

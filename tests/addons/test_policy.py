@@ -1,4 +1,6 @@
+import asyncio
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,23 @@ async def test_read_again_refused_and_gone(tmp_path: Path, caplog: pytest.LogCap
             assert len(caplog.records) == 1, "said once, not per request"
         file.write_text("aliases: {a: four}")
         assert policy.current().aliases.target(["a"]) == "four"
+
+
+async def test_a_change_is_seen_in_the_middle_of_a_request_too(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("aliases: {a: one}")
+    policy = CodexPolicy()
+    with taddons.context(policy) as tctx:
+        tctx.configure(policy, codex_policy=str(file))
+        file.write_text("aliases: {a: two}")
+        assert policy.lately().aliases.target(["a"]) == "two", "nobody has looked yet"
+        file.write_text("aliases: {a: three}")
+        assert policy.current().aliases.target(["a"]) == policy.lately().aliases.target(["a"]) == "three"
+        file.write_text("aliases: {a: four}")
+        deadline = time.monotonic() + 10
+        while policy.lately().aliases.target(["a"]) != "four":
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.001)
 
 
 async def test_a_file_that_is_wrong_at_the_start_ends_it(tmp_path: Path) -> None:
