@@ -9,15 +9,15 @@ import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import orjson
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.utils import asyncio_utils
 
-from addons import heads
+from addons import engine, heads
 from addons.guard import Refused, guarded, is_open
 from addons.names import user_agent
 from addons.patience import LIMITS, retry_headers
@@ -45,7 +45,7 @@ RESPONSE_ID = "codex.response_id"
 
 # A client may ask for an account by name: to look into a fault, or to repeat what another request did.
 WANTED = "x-codex-account"
-_WANTED = heads.in_bytes((WANTED,))
+_WANTED = WANTED.encode()
 
 # Seconds between two looks for accounts that were added or removed.
 SEARCH_EVERY = 5.0
@@ -117,6 +117,19 @@ class Loan(NamedTuple):
     choice: Choice
 
 
+@dataclass(slots=True, eq=False)
+class Lent:
+    """What one request has had of the accounts."""
+
+    wanted: str = ""
+    """The only one that it may have, if it has named one."""
+    tried: set[str] = field(default_factory=set)
+    loan: Loan | None = None
+    """The latest."""
+    is_open: bool = False
+    """As long as that loan is under way."""
+
+
 class CodexAccounts:
     """Before every addon that has to know the account. Tags the flow with the account's name and kind."""
 
@@ -126,15 +139,11 @@ class CodexAccounts:
         self.issuer: Issuer | None = None
         self.shared = shared
         self.roster = Roster(os.environ, shared)
-        self.loans: WeakKeyDictionary[http.HTTPFlow, Loan] = WeakKeyDictionary()
-        self.open: WeakKeyDictionary[http.HTTPFlow, Loan] = WeakKeyDictionary()
-        """Loans of requests that are under way."""
-        self.tried: WeakKeyDictionary[http.HTTPFlow, set[str]] = WeakKeyDictionary()
+        self.lent: engine.OnFlow[Lent] = engine.OnFlow("lent")
         self.dead: dict[str, AuthError] = {}
         """By name, what was wrong with a sign-in that is out; the roster knows for how long that holds."""
         self.refused: dict[str, Credential] = {}
         """By name, a token that upstream has refused, and that could not be replaced at the time."""
-        self.wanted: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
         self.may_probe: Callable[[str], Awaitable[bool]] | None = None
         """Of several proxies, one at a time."""
         self.background: list[asyncio.Task[None]] = []
@@ -191,28 +200,30 @@ class CodexAccounts:
     async def request(self, flow: http.HTTPFlow) -> None:
         if not is_open(flow):
             return
-        told = heads.told(flow.request.headers, _WANTED)
-        if told:
-            heads.take_off(flow.request.headers, _WANTED)
-        if wanted := told.get(WANTED):
+        lent, headers = Lent(), flow.request.headers
+        self.lent[flow] = lent
+        if heads.has(headers, _WANTED):
+            lent.wanted = headers[WANTED]
+            heads.take_off(headers, {_WANTED})
+        if lent.wanted:
             await self._find_if_none()
-            if wanted not in self.roster.sources:
-                raise Refused(OpenAIError(400, f"there is no account '{wanted[:64]}' here", code="no_account", param=WANTED))
-            self.wanted[flow] = wanted
-        await self._lend(flow)
+            if lent.wanted not in self.roster.sources:
+                raise Refused(OpenAIError(400, f"there is no account '{lent.wanted[:64]}' here", code="no_account", param=WANTED))
+        await self._lend(flow, lent)
 
     # -- lending
 
     async def lend_another(self, flow: http.HTTPFlow) -> Credential:
         """An account that this request was not tried on, and of the same kind: another has another upstream. Raises Refused."""
-        return await self._lend(flow, self.loans[flow].credential.kind)
+        lent, loan = self._lent(flow)
+        return await self._lend(flow, lent, loan.credential.kind)
 
     def others_left(self, flow: http.HTTPFlow) -> bool:
-        return self.roster.could_serve(self.rules().members, self._out_of_question(flow))
+        return self.roster.could_serve(self.rules().members, self._out_of_question(self._lent(flow)[0]))
 
     async def renew(self, flow: http.HTTPFlow) -> Credential:
         """Another credential of the account that was lent to this flow, whose token is refused upstream. Raises NotRenewed."""
-        loan = self.loans[flow]
+        lent, loan = self._lent(flow)
         try:
             renewed = loan._replace(credential=await loan.source.renew(loan.credential))
         except AuthError as e:
@@ -220,7 +231,7 @@ class CodexAccounts:
             if isinstance(e, LoginRequired):
                 self._is_dead(loan.choice, e)
             raise NotRenewed(refusal(e)) from e
-        self.loans[flow] = renewed
+        lent.loan = renewed
         return renewed.credential
 
     async def credential_of(self, name: str) -> Credential | None:
@@ -242,31 +253,36 @@ class CodexAccounts:
         return None
 
     def lent_to(self, flow: http.HTTPFlow) -> Credential:
-        return self.loans[flow].credential
+        return self._lent(flow)[1].credential
+
+    def _lent(self, flow: http.HTTPFlow) -> tuple[Lent, Loan]:
+        lent = self.lent.get(flow)
+        assert lent and lent.loan, "no account was lent to this request"
+        return lent, lent.loan
 
     def give_back(self, flow: http.HTTPFlow) -> None:
         """The request is over, however it ended; the next turn of its conversation is at home where this one was."""
-        if loan := self.loans.get(flow):
-            self._end(flow)
+        if (lent := self.lent.get(flow)) and (loan := lent.loan):
+            self._end(lent)
             if answered := flow.metadata.get(RESPONSE_ID):
                 self.roster.pool.homes.settle([response_key(answered)], loan.choice.name, self.roster.clock())
 
-    async def _lend(self, flow: http.HTTPFlow, kind: str | None = None) -> Credential:
+    async def _lend(self, flow: http.HTTPFlow, lent: Lent, kind: str | None = None) -> Credential:
         if not self.roster.sources:
             await self._find_if_none()
         await self.look_again()
         keys = self._keys(flow)
-        tried, wait_until = self.tried.setdefault(flow, set()), self.roster.clock() + LIMITS.longest_wait
+        wait_until = self.roster.clock() + LIMITS.longest_wait
         trouble: AuthError | None = None
         while True:
-            choice = self.roster.choose(self.rules().members, keys, self._out_of_question(flow))
+            choice = self.roster.choose(self.rules().members, keys, self._out_of_question(lent))
             if isinstance(choice, Nobody):
                 await self._wait_or_refuse(choice, trouble, wait_until)
                 continue
             if choice.probe and self.may_probe and not await self.may_probe(choice.name):
                 self.roster.pool.not_sent(choice)
                 continue
-            tried.add(choice.name)
+            lent.tried.add(choice.name)
             source = self.roster.sources[choice.name]
             try:
                 credential = await source.get()
@@ -277,7 +293,7 @@ class CodexAccounts:
                     self._is_dead(choice, e)
                 continue
             if kind in (None, credential.kind):
-                self._hand_over(flow, Loan(source, credential, choice))
+                self._hand_over(flow, lent, Loan(source, credential, choice))
                 return credential
             self.roster.pool.not_sent(choice)
 
@@ -306,22 +322,21 @@ class CodexAccounts:
         self.dead[choice.name] = error
         self.roster.pool.failed(choice, SIGN_IN_DEAD, self.roster.clock())
 
-    def _hand_over(self, flow: http.HTTPFlow, loan: Loan) -> None:
-        self._end(flow)
+    def _hand_over(self, flow: http.HTTPFlow, lent: Lent, loan: Loan) -> None:
+        self._end(lent)
         self.roster.pool.started(loan.choice)
-        self.loans[flow], self.open[flow] = loan, loan
+        lent.loan, lent.is_open = loan, True
         flow.metadata[ACCOUNT] = loan.credential.account
         flow.metadata[ACCOUNT_KIND] = loan.credential.kind
         flow.metadata[ACCOUNT_WHY] = loan.choice.why
 
-    def _end(self, flow: http.HTTPFlow) -> None:
-        if loan := self.open.pop(flow, None):
-            self.roster.pool.ended(loan.choice)
+    def _end(self, lent: Lent) -> None:
+        if lent.loan and lent.is_open:
+            lent.is_open = False
+            self.roster.pool.ended(lent.loan.choice)
 
-    def _out_of_question(self, flow: http.HTTPFlow) -> set[str]:
-        wanted = self.wanted.get(flow)
-        tried = self.tried.get(flow, set())
-        return tried | {name for name in self.roster.sources if name != wanted} if wanted else tried
+    def _out_of_question(self, lent: Lent) -> set[str]:
+        return lent.tried | {name for name in self.roster.sources if name != lent.wanted} if lent.wanted else lent.tried
 
     def _keys(self, flow: http.HTTPFlow) -> list[str]:
         """With one account there is nothing to keep together, and no body is read for it."""
@@ -336,15 +351,15 @@ class CodexAccounts:
     # -- what upstream says of an account
 
     def served(self, flow: http.HTTPFlow) -> None:
-        if loan := self.loans.get(flow):
-            self.roster.pool.succeeded(loan.choice, self.roster.clock())
+        if (lent := self.lent.get(flow)) and lent.loan:
+            self.roster.pool.succeeded(lent.loan.choice, self.roster.clock())
 
     def failed(self, flow: http.HTTPFlow, verdict: Verdict) -> None:
-        if loan := self.loans.get(flow):
-            self.roster.pool.failed(loan.choice, verdict, self.roster.clock())
+        if (lent := self.lent.get(flow)) and lent.loan:
+            self.roster.pool.failed(lent.loan.choice, verdict, self.roster.clock())
 
     def heard(self, flow: http.HTTPFlow, quota: Quota | None) -> None:
-        if quota and (loan := self.loans.get(flow)):
+        if quota and (lent := self.lent.get(flow)) and (loan := lent.loan):
             self.roster.pool.heard(loan.choice.name, quota, self.roster.clock(), loan.choice.at)
 
     def standings(self) -> list[Standing]:

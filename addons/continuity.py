@@ -11,7 +11,6 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import Any, NamedTuple, Protocol
-from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 from mitmproxy.utils import asyncio_utils, human
@@ -76,8 +75,8 @@ class CodexContinuity:
     def __init__(self, kept: Kept | None = None, shelf: Shelf | None = None) -> None:
         self.kept = Kept() if kept is None else kept  # an empty one is there, too
         self.shelf = shelf
-        self.telling: WeakKeyDictionary[http.HTTPFlow, asyncio.Task[None]] = WeakKeyDictionary()
-        self.asked: WeakKeyDictionary[http.HTTPFlow, Asked] = WeakKeyDictionary()
+        self.telling: engine.OnFlow[asyncio.Task[None]] = engine.OnFlow("telling")
+        self.asked: engine.OnFlow[Asked] = engine.OnFlow("asked")
 
     @guarded
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
@@ -100,7 +99,7 @@ class CodexContinuity:
 
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """What the client does next may come to another proxy, which has to know of this one's answer by then."""
-        return self.telling.pop(flow, None)
+        return self.telling.pop(flow)
 
     async def recall(self, flow: http.HTTPFlow, body: Mapping[str, Any]) -> None:
         """Before `expand`, which has to find in memory what the request goes on from. Raises Refused."""
@@ -128,7 +127,7 @@ class CodexContinuity:
 
     def keep(self, flow: http.HTTPFlow, answering: Answering, response: Mapping[str, Any]) -> None:
         """The answer has ended, and did not fail; `response` is upstream's, with the items as the client gets them."""
-        asked = self.asked.pop(flow, None)
+        asked = self.asked.pop(flow)
         if asked is None:
             return
         document = ResponseObjects(answering.model, answering.echo).of(response)

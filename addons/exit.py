@@ -1,7 +1,6 @@
 """The other end of the gate: what each answer says of a key's limits and to a page, and what the request has used of them."""
 
 from collections.abc import Awaitable
-from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
@@ -20,7 +19,7 @@ class CodexExit:
     def __init__(self, gate: CodexGate, translate: CodexTranslate) -> None:
         self.gate = gate
         self.translate = translate
-        self.overheard: WeakKeyDictionary[http.HTTPFlow, Untranslated] = WeakKeyDictionary()
+        self.overheard: engine.OnFlow[Untranslated] = engine.OnFlow("overheard")
         """Answers that nobody here translates."""
 
     @guarded_head

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -37,7 +36,7 @@ class CodexFault:
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
         self.chance = chance
         self.drill: tuple[Fault, ...] = ()
-        self.drawn: WeakKeyDictionary[http.HTTPFlow, tuple[Fault, ...]] = WeakKeyDictionary()
+        self.drawn: engine.OnFlow[tuple[Fault, ...]] = engine.OnFlow("drawn")
 
     def load(self, loader: Loader) -> None:
         loader.add_option(

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -82,7 +81,7 @@ class CodexGate:
         self.exposed = ["nowhere yet"]
         """The addresses that others than this machine can reach. Until they are known nothing is open."""
         self.is_set_up = self.had_keys = self.said_closed = False
-        self.guests: WeakKeyDictionary[http.HTTPFlow, Guest] = WeakKeyDictionary()
+        self.guests: engine.OnFlow[Guest] = engine.OnFlow("guest")
         self.counted: frozenset[bytes] = frozenset()
         """The digests of the keys that have asked."""
 

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
@@ -44,7 +43,7 @@ class CodexIncoming:
     def __init__(self) -> None:
         self.keeps_bodies = False
         """`CodexTraffic` says so."""
-        self.open: WeakKeyDictionary[http.HTTPFlow, Incoming] = WeakKeyDictionary()
+        self.open: engine.OnFlow[Incoming] = engine.OnFlow("incoming")
         """Requests that are under way."""
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:

@@ -6,7 +6,6 @@ is made when its call is over, with the times that the call had, so there is non
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from mitmproxy import exceptions, http
 
@@ -36,7 +35,7 @@ class CodexSpans:
         self.ca_file = ca_file
         self.spans: Spans | None = None
         self.is_set_up = False
-        self.parents: WeakKeyDictionary[http.HTTPFlow, Mapping[str, str]] = WeakKeyDictionary()
+        self.parents: engine.OnFlow[Mapping[str, str]] = engine.OnFlow("parent")
 
     def configure(self, updated: set[str]) -> None:
         if not self.is_set_up:
@@ -56,7 +55,7 @@ class CodexSpans:
     def ended(self, flow: http.HTTPFlow, call: Exchange) -> None:
         if self.spans:
             server = Server(flow.request.host, flow.request.port) if engine.was_sent(flow) else None
-            self.spans.note(call, server, self.parents.pop(flow, {}))
+            self.spans.note(call, server, self.parents.pop(flow) or {})
 
     def _endpoint(self) -> str:
         """Empty if there are to be no spans: compose files set variables to nothing that nobody has given a value."""

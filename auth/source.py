@@ -130,10 +130,11 @@ class TokenSource:
         """Changes whenever somebody may have signed in anew, and with every refresh."""
         return self._store.stamp()
 
-    async def get(self) -> Credential:
-        """A credential that is good now. Raises NotSignedIn, AccountFileError, LoginRequired or TryAgainLater."""
+    async def get(self, seen: Hashable = None) -> Credential:
+        """A credential that is good now. `seen` is the stamp, for who has just looked at it. Raises NotSignedIn, AccountFileError,
+        LoginRequired or TryAgainLater."""
         held = self._held
-        if held is not None and self._is_cached(held):
+        if held is not None and self._is_cached(held, seen or self._store.stamp()):
             return held.credential
         return (await self._settle(Need())).credential
 
@@ -181,8 +182,8 @@ class TokenSource:
         if self._flight is not None:
             await asyncio.wait([self._flight.task])
 
-    def _is_cached(self, held: Held) -> bool:
-        if held.stamp != self._store.stamp() or not self._is_enough(held, _NOW):
+    def _is_cached(self, held: Held, stamp: Hashable) -> bool:
+        if held.stamp != stamp or not self._is_enough(held, _NOW):
             return False
         return self._flight is None or self._flight.need.rejected != held.credential.bearer
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
@@ -11,29 +10,32 @@ from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseProtocolError
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
 from mitmproxy.utils import human
 
+from addons.engine.on_flow import OnFlow
+
 # A body over the limit is read on and thrown away up to this many times the limit, because a client that is still sending does
 # not look at the answer and would see a broken connection instead of the 413. Beyond that it is cut off.
 HOPELESS_BODY = 4
 
-_discarded: WeakKeyDictionary[http.HTTPFlow, int] = WeakKeyDictionary()
-_passed_over: WeakKeyDictionary[http.HTTPFlow, int] = WeakKeyDictionary()
+_discarded: OnFlow[int] = OnFlow("discarded")
+_passed_over: OnFlow[int] = OnFlow("passed_over")
 
 
 def body_was_too_large(flow: http.HTTPFlow) -> bool:
     """True in the `request` hook of a request whose body passed `body_size_limit`; its content is empty then."""
-    return flow in _discarded
+    return _discarded.get(flow) is not None
 
 
 def check_body_size(self: HttpStream, request: bool) -> Generator[Any, Any, bool]:
-    # An answer is not measured: it streams, or is a refusal of a few hundred bytes.
+    if not request:  # an answer is not measured: it streams, or is a refusal of a few hundred bytes
+        return False
     limit = human.parse_size(self.context.options.body_size_limit)
-    if request and self.flow.response:  # refused at its head: nothing of its body is kept
-        seen = _passed_over[self.flow] = _passed_over.get(self.flow, 0) + len(self.request_body_buf)
+    if self.flow.response:  # refused at its head: nothing of its body is kept
+        seen = _passed_over[self.flow] = (_passed_over.get(self.flow) or 0) + len(self.request_body_buf)
         self.request_body_buf.clear()
         return limit is not None and seen > limit and (yield from _cut_off(self))
-    if not request or limit is None:
+    if limit is None:
         return False
-    seen = _discarded.get(self.flow, 0) + len(self.request_body_buf)
+    seen = (_discarded.get(self.flow) or 0) + len(self.request_body_buf)
     if seen > limit * HOPELESS_BODY:
         return (yield from _cut_off(self))
     if seen > limit:

@@ -70,7 +70,7 @@ def _memory() -> dict[str, Any]:
         **_counts(),
         "lines": len(parallel.slots.lines),
         "futures": len(parallel.waiting),
-        "loans": len(accounts.open),
+        "loans": sum(account.in_flight for account in accounts.roster.pool.accounts.values()),
         "flows": _flows(),
         "tasks": Counter(_kind(task.get_name()) for task in asyncio.all_tasks()),
         "files": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0,
