@@ -285,7 +285,7 @@ class CodexAccounts:
             lent.tried.add(choice.name)
             source = self.roster.sources[choice.name]
             try:
-                credential = await source.get()
+                credential = await source.get(self.roster.stamps.get(choice.name))
             except AuthError as e:
                 trouble = e
                 self.roster.pool.not_sent(choice)

@@ -19,6 +19,7 @@ from addons.asked_model import asked_model
 from addons.gate import CodexGate
 from addons.keys import BadKeys, Key, digest_of, find, from_environment, validate_keys
 from addons.policy import BadPolicy, CodexPolicy, parse
+from tests.addons.hooks import over
 
 HASH = "sha256:" + "ab" * 32
 GOOD = {"label": "laptop", "hash": HASH}
@@ -203,8 +204,7 @@ async def test_a_request_whose_head_was_passed_over_is_refused(tmp_path: Path) -
             flow.client_conn.sockname = ("127.0.0.1", 9090)
             if seen:
                 gate.requestheaders(flow)
-            if (waiting := gate.request(flow)) is not None:
-                await waiting
+            await over(gate.request(flow))
             assert (flow.response and flow.response.status_code) == status
 
 

@@ -13,6 +13,7 @@ from addons.health import CodexHealth, Idle, not_ready
 from addons.policy import AccountRules
 from addons.probes import is_probe
 from auth.outbound import Outbound
+from tests.addons.hooks import over
 
 NOW = 1_763_726_400.0  # 2025-11-21 12:00 UTC
 
@@ -85,8 +86,8 @@ async def test_one_that_ends_is_alive_and_not_ready(tmp_path: Path, monkeypatch:
     health = CodexHealth(CodexAccounts(Outbound.from_env({}), AccountRules))
     health.draining = "the proxy is shutting down"
     alive, ready = asked("GET", "/healthz"), asked("GET", "/readyz")
-    await health.request(alive)
-    await health.request(ready)
+    await over(health.request(alive))
+    await over(health.request(ready))
     assert alive.response and ready.response and (alive.response.status_code, ready.response.status_code) == (200, 503)
     told = ready.response.json()["error"]
     assert (told["code"], told["message"]) == ("proxy_stopped", "not ready: the proxy is shutting down")

@@ -12,6 +12,7 @@ from mitmproxy.utils import asyncio_utils
 
 from addons.parallel import CodexParallel
 from addons.redact import CLIENT
+from tests.addons.hooks import over
 
 SLOTS, WAITING, KEYS = 64, 2000, 7
 
@@ -48,15 +49,15 @@ def in_turns(came: list[http.HTTPFlow], left: list[http.HTTPFlow]) -> list[http.
 async def test_two_thousand_wait_for_sixty_four_slots_and_a_third_of_them_leaves(parallel: CodexParallel) -> None:
     present = [question(number) for number in range(SLOTS)]
     for flow in present:
-        await parallel.request(flow)
+        await over(parallel.request(flow))
     assert parallel.slots.taken == set(present)
 
     waiting = [question(number) for number in range(WAITING)]
-    asked = {flow: asyncio_utils.create_task(parallel.request(flow), name="a request", keep_ref=True) for flow in waiting}
+    asked = {flow: asyncio_utils.create_task(over(parallel.request(flow)), name="a request", keep_ref=True) for flow in waiting}
     await asyncio.sleep(0)
     assert list(parallel.waiting) == waiting
     one_more = question(0)
-    await parallel.request(one_more)
+    await over(parallel.request(one_more))
     assert one_more.response and one_more.response.status_code == 429, "the queue holds as many as it should and not one more"
 
     left = waiting[1::3]
