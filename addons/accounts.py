@@ -278,6 +278,7 @@ class CodexAccounts:
             choice = self.roster.choose(self.rules().members, keys, self._out_of_question(lent))
             if isinstance(choice, Nobody):
                 await self._wait_or_refuse(choice, trouble, wait_until)
+                await self.look_again()
                 continue
             if choice.probe and self.may_probe and not await self.may_probe(choice.name):
                 self.roster.pool.not_sent(choice)
