@@ -10,6 +10,7 @@ from typing import Any
 from addons.wire.chat_parts import assistant_parts, heard_parts
 from addons.wire.input_items import message, says_json
 from addons.wire.parameters import Edits, printable
+from addons.wire.passage import SPEAKERS, Passage, passage_of, spoken
 from addons.wire.plan import BadRequest
 from addons.wire.refusals import expect, nothing_in, require, wrong_value
 
@@ -34,6 +35,8 @@ CALLS = {
 }
 # A call that says nothing says an empty object, if it is a function's.
 EMPTY = {"function": "{}", "custom": ""}
+# After so many that are a text and nothing else, an answer the first of them, more are to be expected: they make a passage.
+A_ROW = 16
 # What is read of a message. The name in a result is that of the call, which has told it; other names are speakers'.
 MEMBERS = {
     "system": {"role", "content"},
@@ -45,31 +48,33 @@ MEMBERS = {
 }
 
 
-def items_of(messages: list[Any], edits: Edits) -> list[Item]:
+def items_of(messages: list[Any], edits: Edits) -> list[Item | Passage]:
     """The items that say the same. Raises BadRequest where OpenAI's Chat API would refuse."""
     conversation = _Conversation(edits)
     say = conversation.items.append
-    for index, said in enumerate(messages):
-        # One that is a text and nothing else: of a conversation that goes on for days there are thousands, and to look for what
-        # each could have besides takes five times as long.
+    index = in_a_row = 0
+    while index < len(messages):
+        if in_a_row >= A_ROW:
+            if passage := passage_of(messages, index):
+                say(passage)
+                index += passage.length
+                continue
+            in_a_row = 0
+        said = messages[index]
+        # One that is a text and nothing else: to look for what it could have besides takes five times as long.
         if type(said) is dict and len(said) == 2:
             role, content = said.get("role"), said.get("content")
             if type(role) is str and type(content) is str and role in SPEAKERS:
-                speaker, part = SPEAKERS[role]
-                say({"type": "message", "role": speaker, "content": [{"type": part, "text": content}]})
+                say(spoken(role, content))
+                index += 1
+                if in_a_row or role == "assistant":
+                    in_a_row += 1
                 continue
         conversation.add(expect(said, (dict,), f"messages[{index}]"), f"messages[{index}]")
+        index += 1
+        in_a_row = 0
     conversation.end()
     return conversation.items
-
-
-# Whose words they are, and the type of the part that they are in.
-SPEAKERS = {
-    "system": ("developer", "input_text"),
-    "developer": ("developer", "input_text"),
-    "user": ("user", "input_text"),
-    "assistant": ("assistant", "output_text"),
-}
 
 
 def check_says_json(messages: Iterable[Message]) -> None:
@@ -80,7 +85,7 @@ def check_says_json(messages: Iterable[Message]) -> None:
 
 class _Conversation:
     def __init__(self, edits: Edits) -> None:
-        self.items: list[Item] = []
+        self.items: list[Item | Passage] = []
         self._edits = edits
         # By call id, the type of the result that is awaited: Chat does not say in a result what kind of call it answers.
         self._awaited: dict[str, str] = {}

@@ -7,6 +7,7 @@ from addons.wire import lite
 from addons.wire.input_items import leads_with_developer
 from addons.wire.models import Resolved
 from addons.wire.parameters import Edits
+from addons.wire.passage import in_full
 from addons.wire.plan import Answering, Plan
 from addons.wire.shorten import Shortened, shorten
 
@@ -57,7 +58,7 @@ def finish(body: Mapping[str, Any], answering: Answering, model: Resolved, edits
 def _tokens(body: Mapping[str, Any]) -> int:
     """About how many the model hears in words; pictures, files and tools are not counted."""
     spoken = [body.get("instructions", "")]
-    for item in body["input"]:
+    for item in in_full(body["input"]):
         for said in (item.get("content"), item.get("output"), item.get("arguments")):
             spoken += [part.get("text") for part in said if isinstance(part, dict)] if isinstance(said, list) else [said]
     return sum(len(text) for text in spoken if isinstance(text, str)) // CHARACTERS_PER_TOKEN

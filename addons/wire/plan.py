@@ -55,7 +55,7 @@ class Answering(NamedTuple):
 
 class Plan(NamedTuple):
     body: dict[str, Any]
-    """For the backend."""
+    """For the backend. Among its items may be passages (passage.py)."""
     edits: tuple[Edit, ...]
     answering: Answering
     headers: Mapping[str, str] = {}
