@@ -3,6 +3,7 @@
 Fields are paths of at most three names, `response.usage.input_tokens`, with `[]` behind a list. The values are not looked at.
 """
 
+from functools import lru_cache
 from typing import Any
 
 DEPTH = 3
@@ -17,12 +18,24 @@ MAX_TYPES = 200
 MAX_FIELDS = 2000
 # Of a list only the first entries: they are alike too.
 ENTRIES = 20
-NESTED = {dict, list}
-# An answer has about 30 kinds of objects, and the next one the same ones: their paths are put together once. Not those of an object
-# whose names are a book.
-MAX_KINDS = 2000
+# What the path has behind the name of what is looked into.
+NESTED: dict[type, str] = {dict: ".", list: "[]."}
+# An answer has about 30 shapes of objects, and the next one the same ones: what each has to tell is put together once. Not that of
+# an object whose names are a book.
+MAX_SHAPES = 2000
 MAX_NAMES = 100
 MAX_LETTERS = 5000
+
+
+class Shape:
+    """What objects at one place have in common that have the same names, with values of the same types."""
+
+    __slots__ = ("inner", "paths")
+
+    def __init__(self, paths: tuple[str, ...], inner: tuple[tuple[str, str], ...]) -> None:
+        self.paths = paths
+        self.inner = inner
+        """The names of objects and lists that are to be looked into, and what the paths in there begin with."""
 
 
 class EventNames:
@@ -30,42 +43,51 @@ class EventNames:
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
-        self._fields: set[str] = set()
+        self._shapes: set[Shape] = set()
+        self._size = 0
 
     def note(self, kind: str, event: dict[str, Any]) -> None:
         count = self.counts.get(kind, 0)
         if count or len(self.counts) < MAX_TYPES:
             self.counts[kind] = count + 1
-            if count < LOOKED_AT and len(self._fields) < MAX_FIELDS:
-                _collect(event, f"{kind}: ", DEPTH, self._fields)
+            if count < LOOKED_AT and self._size < MAX_FIELDS:
+                self._look_at(event, f"{kind}: ")
+
+    def _look_at(self, event: dict[str, Any], prefix: str) -> None:
+        """In one loop, because the first of each type are looked at in every call, before its client has them."""
+        found: list[tuple[dict[str, Any], str, int]] = [(event, prefix, DEPTH)]
+        for value, place, depth in found:  # it grows meanwhile
+            shape = _known.get((depth, place, *value, *map(type, value.values()))) or _shape_of(value, place, depth)
+            if shape not in self._shapes:
+                self._shapes.add(shape)
+                self._size += len(shape.paths)
+            for name, below in shape.inner:
+                inner = value[name]
+                if type(inner) is dict:
+                    found.append((inner, below, depth - 1))
+                else:
+                    found += [(entry, below, depth - 1) for entry in inner[:ENTRIES] if type(entry) is dict]
 
     @property
     def fields(self) -> frozenset[str]:
-        return frozenset(self._fields)
+        return _fields_of(frozenset(self._shapes))
 
 
-# By what the paths begin with, and the names.
-_known: dict[tuple[str, ...], tuple[str, ...]] = {}
+_known: dict[tuple[object, ...], Shape] = {}
 
 
-def _collect(value: dict[str, Any], prefix: str, depth: int, found: set[str]) -> None:
-    """Without generators and patterns: the first of each type are looked at in every call, before its client has them."""
-    found.update(_known.get((prefix, *value)) or _paths_of(prefix, tuple(value)))
-    if depth == 1:
-        return
-    for name, inner in value.items():
-        if not inner or type(inner) not in NESTED or name in CLIENTS_OWN:
-            continue
-        if type(inner) is dict:
-            _collect(inner, f"{prefix}{name}.", depth - 1, found)
-            continue
-        for entry in inner[:ENTRIES]:
-            if type(entry) is dict:
-                _collect(entry, f"{prefix}{name}[].", depth - 1, found)
+def _shape_of(value: dict[str, Any], place: str, depth: int) -> Shape:
+    nested = [name for name, held in value.items() if depth > 1 and type(held) in NESTED and name not in CLIENTS_OWN]
+    shape = Shape(
+        tuple([place + name for name in value]),
+        tuple([(name, place + name + NESTED[type(value[name])]) for name in nested]),
+    )
+    if len(_known) < MAX_SHAPES and len(value) <= MAX_NAMES and sum(map(len, shape.paths)) <= MAX_LETTERS:
+        _known[depth, place, *value, *map(type, value.values())] = shape
+    return shape
 
 
-def _paths_of(prefix: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    paths = tuple(prefix + name for name in names)
-    if len(_known) < MAX_KINDS and len(names) <= MAX_NAMES and sum(map(len, paths)) <= MAX_LETTERS:
-        _known[prefix, *names] = paths
-    return paths
+@lru_cache(maxsize=64)
+def _fields_of(shapes: frozenset[Shape]) -> frozenset[str]:
+    """Nearly all answers have one of a few sets of shapes."""
+    return frozenset(path for shape in shapes for path in shape.paths)

@@ -33,6 +33,20 @@ def test_the_same_names_in_another_event_and_with_other_things_in_them() -> None
     assert fields({"item": {"item": None, "other": 1}}) == {"x: item", "x: item.item", "x: item.other"}
 
 
+def test_what_is_new_deep_within_a_shape_that_is_known() -> None:
+    known = {"response": {"usage": {"total": 1}, "output": [{"id": 1}]}}
+    for _ in range(2):
+        assert fields(known) == {
+            "x: response",
+            "x: response.usage",
+            "x: response.usage.total",
+            "x: response.output",
+            "x: response.output[].id",
+        }
+    assert "x: response.usage.new" in fields({"response": {"usage": {"total": 1, "new": 1}, "output": [{"id": 1}]}})
+    assert "x: response.output[].new" in fields({"response": {"usage": {"total": 1}, "output": [{"id": 1}, {"new": 1}]}})
+
+
 def test_events_are_counted_and_the_first_of_a_type_looked_at() -> None:
     names = EventNames()
     for _ in range(LOOKED_AT):
