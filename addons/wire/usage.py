@@ -64,16 +64,10 @@ def usage_of(response: Mapping[str, Any]) -> Usage | None:
     told = response.get("usage")
     if not isinstance(told, dict):
         return None
-    heard, said = _count(told, "input_tokens"), _count(told, "output_tokens")
-    return Usage(
-        heard,
-        said,
-        _count(told.get("input_tokens_details"), "cached_tokens"),
-        _count(told.get("input_tokens_details"), "cache_write_tokens"),
-        _count(told.get("output_tokens_details"), "reasoning_tokens"),
-        _count(told, "total_tokens") or heard + said,
-        model_of(response),
-    )
+    heard, said, total = _counts(told, "input_tokens", "output_tokens", "total_tokens")
+    cached, written = _counts(told.get("input_tokens_details"), "cached_tokens", "cache_write_tokens")
+    (reasoning,) = _counts(told.get("output_tokens_details"), "reasoning_tokens")
+    return Usage(heard, said, cached, written, reasoning, total or heard + said, model_of(response))
 
 
 def usage_in(document: Mapping[str, Any]) -> Usage | None:
@@ -81,16 +75,10 @@ def usage_in(document: Mapping[str, Any]) -> Usage | None:
     told = document.get("usage")
     if not isinstance(told, dict) or "prompt_tokens" not in told:
         return usage_of(document)
-    heard, said = _count(told, "prompt_tokens"), _count(told, "completion_tokens")
-    return Usage(
-        heard,
-        said,
-        _count(told.get("prompt_tokens_details"), "cached_tokens"),
-        _count(told.get("prompt_tokens_details"), "cache_write_tokens"),
-        _count(told.get("completion_tokens_details"), "reasoning_tokens"),
-        _count(told, "total_tokens") or heard + said,
-        model_of(document),
-    )
+    heard, said, total = _counts(told, "prompt_tokens", "completion_tokens", "total_tokens")
+    cached, written = _counts(told.get("prompt_tokens_details"), "cached_tokens", "cache_write_tokens")
+    (reasoning,) = _counts(told.get("completion_tokens_details"), "reasoning_tokens")
+    return Usage(heard, said, cached, written, reasoning, total or heard + said, model_of(document))
 
 
 def estimated_usage(response: Mapping[str, Any], prompt_tokens: int, said: int) -> Usage:
@@ -102,6 +90,7 @@ def model_of(response: Mapping[str, Any]) -> str:
     return model if isinstance(model, str) else ""
 
 
-def _count(counts: Any, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return value if type(value) is int else 0
+def _counts(told: Any, *names: str) -> list[int]:
+    if not isinstance(told, dict):
+        return [0] * len(names)
+    return [value if type(value := told.get(name)) is int else 0 for name in names]
