@@ -124,8 +124,9 @@ class ChatWriter:
         return []
 
     def _on_text(self, event: Event) -> list[Chunk]:
-        self._length += len(event["delta"])
-        return self._say("content", event["delta"])
+        delta = event["delta"]
+        self._length += len(delta)
+        return self._say("content", delta) if self._silent else [{"content": delta}]
 
     def _on_refusal(self, event: Event) -> list[Chunk]:
         return self._say("refusal", event["delta"])

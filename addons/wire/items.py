@@ -119,12 +119,25 @@ class Items:
         self._out.append(event)
 
     def _on_delta(self, event: Event) -> None:
-        if delta := event.get("delta"):
-            family, item = DELTAS[event["type"]], self._items[event["output_index"]]
-            at: Any = event.get(family.place) if family.place else 0
-            text = item.texts.get((family.stem, at)) or self._text(item, family, _place_of(event, family))
-            if not text.told:
-                self._say(text, delta, event)
+        delta = event.get("delta")
+        if not delta:
+            return
+        family, item = DELTAS[event["type"]], self._items[event["output_index"]]
+        at: Any = event.get(family.place) if family.place else 0
+        text = item.texts.get((family.stem, at)) or self._text(item, family, _place_of(event, family))
+        if text.told:
+            return
+        if self._limits:
+            delta = event["delta"] = self._limits.admit(text, delta)
+            if not delta:
+                return
+        text.pieces.append(delta)
+        if family is OUTPUT_TEXT and "logprobs" not in event:
+            event["logprobs"] = []
+        if len(delta) > MAX_PIECE:
+            self._out += [{**event, "delta": delta[at : at + MAX_PIECE]} for at in range(0, len(delta), MAX_PIECE)]
+        else:
+            self._out.append(event)
 
     def _on_text_done(self, event: Event) -> None:
         family, item = DONES[event["type"]], self._items[event["output_index"]]
@@ -182,20 +195,6 @@ class Items:
                 self._out.append(event)
         return text
 
-    def _say(self, text: Text, delta: str, event: Event) -> None:
-        if self._limits:
-            delta = self._limits.admit(text, delta)
-            if not delta:
-                return
-        text.pieces.append(delta)
-        if text.family is OUTPUT_TEXT and "logprobs" not in event:
-            event["logprobs"] = []
-        if len(delta) > MAX_PIECE:
-            self._out += [{**event, "delta": delta[at : at + MAX_PIECE]} for at in range(0, len(delta), MAX_PIECE)]
-        else:
-            event["delta"] = delta
-            self._out.append(event)
-
     def _finish_text(self, item: Item, text: Text, whole: str | None, event: Event | None = None) -> None:
         if text.told or self._cut:
             return
@@ -203,7 +202,7 @@ class Items:
         if whole is None:
             whole = received
         elif len(whole) > len(received) and whole.startswith(received):
-            self._say(text, whole[len(received) :], item.event(kind, text))
+            self._on_delta(item.event(kind, text) | {"delta": whole[len(received) :]})
             if self._cut:
                 return
         if text.held:

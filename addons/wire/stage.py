@@ -12,7 +12,7 @@ from typing import Protocol
 from addons.wire import failures
 from addons.wire.errors import OpenAIError
 from addons.wire.events import Event, Fate, Malformed, Reader, fate_of
-from addons.wire.sse import Decoder, EventTooLarge, ServerEvent
+from addons.wire.sse import Decoder, EventTooLarge
 from addons.wire.story import FAILED, KINDS, Story
 from addons.wire.usage import Usage
 
@@ -117,7 +117,21 @@ class Stage:
         out: list[bytes] = []
         try:
             for event in self._decoder.feed(data):
-                self._take(event, out)
+                parsed = self._reader.read(event)
+                if parsed is None:
+                    continue
+                if self.on_event:
+                    self.on_event(parsed)
+                if parsed["type"] in KINDS or fate_of(parsed["type"]) is Fate.TOLD:
+                    self._room -= len(event.data)
+                    told = self._story.take(parsed) if self._room >= 0 else self._story.fail(TOO_MUCH)
+                    if self._story.failure:
+                        self._tell(told, out)
+                        continue
+                    for due in told:
+                        out += self._writer.tell(due)
+                else:
+                    self._pass_over(parsed, out)
         except EventTooLarge as e:
             self._tell(self._story.fail(failures.unreadable(str(e))), out)
         except Malformed as e:
@@ -127,19 +141,9 @@ class Stage:
             self._tell(self._story.end(), out)
         return out
 
-    def _take(self, event: ServerEvent, out: list[bytes]) -> None:
-        parsed = self._reader.read(event)
-        if parsed is None:
-            return
-        if self.on_event:
-            self.on_event(parsed)
-        kind = parsed["type"]
-        fate = Fate.TOLD if kind in KINDS else fate_of(kind)
-        if fate is Fate.TOLD:
-            self._room -= len(event.data)
-            self._tell(self._story.take(parsed) if self._room >= 0 else self._story.fail(TOO_MUCH), out)
-        elif fate is Fate.ASIDE:
-            self.side_events.append(parsed)
+    def _pass_over(self, event: Event, out: list[bytes]) -> None:
+        if fate_of(event["type"]) is Fate.ASIDE:
+            self.side_events.append(event)
         elif (self._held is None or self.decided) and not self.finished:
             out += self._writer.keepalive()
 

@@ -105,8 +105,15 @@ class Story:
             return []
         out: list[Event] = []
         try:
-            if kind is Kind.ITEM or kind is Kind.OTHER:
-                self._on_piece(kind, event, out)
+            if kind is Kind.ITEM or kind is Kind.OTHER:  # as nearly all of them
+                if self._state is State.NEW:
+                    self._open({}, out)
+                for due in self._turns.take(event):
+                    self._items.take(due, out)
+                self.decided = self.decided or kind is Kind.ITEM
+                if self._limits.reached:
+                    self.wants_cancel = True
+                    self._cut({}, out)
             elif kind is Kind.END:
                 self._on_end(event, out)
             elif kind is Kind.FAILURE:
@@ -133,16 +140,6 @@ class Story:
         self._open(response if isinstance(response, dict) else {}, out)
         if event["type"] != "response.created":
             out.append({**event, "response": self.response})
-
-    def _on_piece(self, kind: Kind, event: Event, out: list[Event]) -> None:
-        if self._state is State.NEW:
-            self._open({}, out)
-        for due in self._turns.take(event):
-            self._items.take(due, out)
-        self.decided = self.decided or kind is Kind.ITEM
-        if self._limits.reached:
-            self.wants_cancel = True
-            self._cut({}, out)
 
     def _on_end(self, event: Event, out: list[Event]) -> None:
         response = event["response"]
