@@ -81,8 +81,9 @@ class CodexContinuity:
     @guarded
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         path = bare_path(flow.request.path)
-        found = _PATH.fullmatch(path)
-        if not found or path in CODEX_PATHS or not is_open(flow) or is_codex_cli(flow.request.headers):
+        if path in CODEX_PATHS or not (found := _PATH.fullmatch(path)):
+            return None
+        if not is_open(flow) or is_codex_cli(flow.request.headers):
             return None
         answer = _ANSWERS.get((flow.request.method, found[2]))
         if not answer or choose(ctx.options.codex_upstream, flow.metadata[ACCOUNT_KIND]) != "codex":

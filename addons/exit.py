@@ -35,7 +35,8 @@ class CodexExit:
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if not flow.response or not is_ours(flow) or engine.is_resending(flow):
             return None
-        self._tell(flow, flow.response)  # once more, for an answer that took the place of another
+        if not engine.client_has_its_head(flow):  # an answer that took the place of another
+            self._tell(flow, flow.response)
         return self._over(flow)
 
     def error(self, flow: http.HTTPFlow) -> Awaitable[None] | None:

@@ -9,10 +9,12 @@ from addons.wire.quota import Quota
 from addons.wire.verdict import Blame
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Choice:
     """`why` is for `explain`; `str()` is the sentence. `at` is when it was made, which is how late news are told from new ones.
     `moves` are the keys of a conversation that is at home elsewhere, and is here from now on if this account serves it.
+
+    Not to be changed; to make a frozen one takes three times as long.
     """
 
     name: str
