@@ -1,6 +1,7 @@
 """Which upstream a request goes to, and with which path. Tags the flow with the upstream, and with the dialect to be translated."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -10,6 +11,7 @@ from mitmproxy.utils import human
 from addons import heads
 from addons.accounts import ACCOUNT_KIND
 from addons.edits import note
+from addons.engine.headers import MAX_HEADS, Places, places_in
 from addons.guard import Refused, guarded, is_open
 from addons.upstreams import CODEX_PATHS, BaseUrl, Upstream, bare_path, choose, parse_base_url, passes_to_codex, target, told_of
 from addons.wire import encoding
@@ -116,26 +118,30 @@ class CodexRoute:
             limit = human.parse_size(ctx.options.body_size_limit) or 2**63
             del request.headers["content-encoding"]
             request.content = plain_body(told["content-encoding"], request.raw_content or b"", limit)
-        kept, dropped = [], []
-        for field in request.headers.fields:
-            name = field[0].decode("utf-8", "surrogateescape")
-            if passes_to_codex(name, upgrade=upgrade):
-                kept.append(field)
-            else:
-                dropped.append(name)
+        kept, edits = _for_codex(places_in(request.headers), upgrade)
+        fields = request.headers.fields
         # Whatever the client could read compressed: answers are read here, and errors are written into the stream.
-        request.headers.fields = (*kept, (b"accept-encoding", b"identity"))
-        note(flow, [Edit("dropped", f"header {name}", "the Codex backend has no use for it") for name in told_of(dropped)])
+        request.headers.fields = (*[fields[place] for place in kept], (b"accept-encoding", b"identity"))
+        note(flow, edits)
+
+
+@lru_cache(maxsize=MAX_HEADS)  # the heads of one client are alike from call to call
+def _for_codex(places: Places, upgrade: bool) -> tuple[list[int], list[Edit]]:
+    """The fields that the backend gets, and what is told of the others."""
+    passing = {name for name in places.by_text if passes_to_codex(name, upgrade=upgrade)}
+    kept = sorted(place for name in passing for place in places.by_text[name])
+    dropped = told_of(name for name in places.by_text if name not in passing)
+    return kept, [Edit("dropped", f"header {name}", "the Codex backend has no use for it") for name in dropped]
 
 
 def is_codex_cli(headers: http.Headers) -> bool:
     """It speaks the backend's own language, and wants to hear it: nothing of what it says or gets is translated."""
-    return heads.has(headers, b"originator")
+    return b"originator" in places_in(headers).by_bytes
 
 
 def is_upgrade(request: http.Request) -> bool:
     """To a WebSocket. Those that `CodexGate` lets in are to be relayed."""
-    return asks_for_websocket(heads.told(request.headers, _UPGRADE))
+    return heads.has(request.headers, b"upgrade") and asks_for_websocket(heads.told(request.headers, _UPGRADE))
 
 
 def asks_for_websocket(told: Mapping[str, str]) -> bool:

@@ -6,9 +6,10 @@ whoever changes a header puts another one in its place; and its names are those 
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from mitmproxy import http
 from mitmproxy.utils import strutils
@@ -23,7 +24,8 @@ _READ = "_codex_read"
 MAX_HEADS, MAX_FIELDS, MAX_LENGTH = 128, 64, 2048
 
 
-class Places(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Places:
     """Where each name stands, by the name in lower case."""
 
     by_text: dict[str, list[int]]
