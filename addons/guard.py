@@ -64,7 +64,7 @@ def guarded(hook: Callable[..., Awaitable[None] | None]) -> Callable[..., Any]:
                 return None
             if type(waiting) is types.CoroutineType:
                 try:
-                    waiting = _rest(waiting, waiting.send(None))
+                    waiting = _Rest(waiting, waiting.send(None))
                 except StopIteration:  # it had nothing to wait for
                     return None
         except exceptions.AddonHalt:
@@ -109,20 +109,25 @@ def end_waiting() -> None:
         task.cancel()
 
 
-@types.coroutine
-def _rest(hook: Coroutine[Any, None, None], awaited: Any) -> Generator[Any, None, None]:
-    """Of a hook that has begun, and waits for this."""
-    while True:
-        try:
-            yield awaited
-        except BaseException as e:  # noqa: BLE001 - the hook's, which may deal with it
-            go_on = functools.partial(hook.throw, e)
-        else:
-            go_on = functools.partial(hook.send, None)
-        try:
-            awaited = go_on()
-        except StopIteration:
-            return
+class _Rest(Generator[Any, None, None]):
+    """Of a hook that has begun, and waits for this: to be awaited like the whole of it."""
+
+    def __init__(self, hook: Coroutine[Any, None, None], awaited: Any) -> None:
+        self.hook = hook
+        self.awaited = awaited
+        self.is_told = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self
+
+    def send(self, value: None) -> Any:
+        if self.is_told:
+            return self.hook.send(value)
+        self.is_told = True
+        return self.awaited
+
+    def throw(self, *reason: Any) -> Any:
+        return self.hook.throw(*reason)
 
 
 async def _wait_for(waiting: Awaitable[None], flow: http.HTTPFlow) -> None:
