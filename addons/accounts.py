@@ -11,6 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import orjson
 from mitmproxy import ctx, exceptions, http
@@ -124,10 +125,10 @@ class Lent:
     wanted: str = ""
     """The only one that it may have, if it has named one."""
     tried: set[str] = field(default_factory=set)
-    loan: Loan | None = None
+    choice: Choice | None = None
     """The latest."""
     is_open: bool = False
-    """As long as that loan is under way."""
+    """As long as the loan that it was for is under way."""
 
 
 class CodexAccounts:
@@ -140,6 +141,8 @@ class CodexAccounts:
         self.shared = shared
         self.roster = Roster(os.environ, shared)
         self.lent: engine.OnFlow[Lent] = engine.OnFlow("lent")
+        self.loans: WeakKeyDictionary[http.HTTPFlow, Loan] = WeakKeyDictionary()
+        """The latest of each, and not on the flow: no credential ever is."""
         self.dead: dict[str, AuthError] = {}
         """By name, what was wrong with a sign-in that is out; the roster knows for how long that holds."""
         self.refused: dict[str, Credential] = {}
@@ -215,15 +218,14 @@ class CodexAccounts:
 
     async def lend_another(self, flow: http.HTTPFlow) -> Credential:
         """An account that this request was not tried on, and of the same kind: another has another upstream. Raises Refused."""
-        lent, loan = self._lent(flow)
-        return await self._lend(flow, lent, loan.credential.kind)
+        return await self._lend(flow, self._lent(flow), self.loans[flow].credential.kind)
 
     def others_left(self, flow: http.HTTPFlow) -> bool:
-        return self.roster.could_serve(self.rules().members, self._out_of_question(self._lent(flow)[0]))
+        return self.roster.could_serve(self.rules().members, self._out_of_question(self._lent(flow)))
 
     async def renew(self, flow: http.HTTPFlow) -> Credential:
         """Another credential of the account that was lent to this flow, whose token is refused upstream. Raises NotRenewed."""
-        lent, loan = self._lent(flow)
+        loan = self.loans[flow]
         try:
             renewed = loan._replace(credential=await loan.source.renew(loan.credential))
         except AuthError as e:
@@ -231,7 +233,7 @@ class CodexAccounts:
             if isinstance(e, LoginRequired):
                 self._is_dead(loan.choice, e)
             raise NotRenewed(refusal(e)) from e
-        lent.loan = renewed
+        self.loans[flow] = renewed
         return renewed.credential
 
     async def credential_of(self, name: str) -> Credential | None:
@@ -253,19 +255,19 @@ class CodexAccounts:
         return None
 
     def lent_to(self, flow: http.HTTPFlow) -> Credential:
-        return self._lent(flow)[1].credential
+        return self.loans[flow].credential
 
-    def _lent(self, flow: http.HTTPFlow) -> tuple[Lent, Loan]:
+    def _lent(self, flow: http.HTTPFlow) -> Lent:
         lent = self.lent.get(flow)
-        assert lent and lent.loan, "no account was lent to this request"
-        return lent, lent.loan
+        assert lent, "this request has never asked for an account"
+        return lent
 
     def give_back(self, flow: http.HTTPFlow) -> None:
         """The request is over, however it ended; the next turn of its conversation is at home where this one was."""
-        if (lent := self.lent.get(flow)) and (loan := lent.loan):
+        if (lent := self.lent.get(flow)) and lent.choice:
             self._end(lent)
             if answered := flow.metadata.get(RESPONSE_ID):
-                self.roster.pool.homes.settle([response_key(answered)], loan.choice.name, self.roster.clock())
+                self.roster.pool.homes.settle([response_key(answered)], lent.choice.name, self.roster.clock())
 
     async def _lend(self, flow: http.HTTPFlow, lent: Lent, kind: str | None = None) -> Credential:
         if not self.roster.sources:
@@ -326,15 +328,15 @@ class CodexAccounts:
     def _hand_over(self, flow: http.HTTPFlow, lent: Lent, loan: Loan) -> None:
         self._end(lent)
         self.roster.pool.started(loan.choice)
-        lent.loan, lent.is_open = loan, True
+        self.loans[flow], lent.choice, lent.is_open = loan, loan.choice, True
         flow.metadata[ACCOUNT] = loan.credential.account
         flow.metadata[ACCOUNT_KIND] = loan.credential.kind
         flow.metadata[ACCOUNT_WHY] = loan.choice.why
 
     def _end(self, lent: Lent) -> None:
-        if lent.loan and lent.is_open:
+        if lent.choice and lent.is_open:
             lent.is_open = False
-            self.roster.pool.ended(lent.loan.choice)
+            self.roster.pool.ended(lent.choice)
 
     def _out_of_question(self, lent: Lent) -> set[str]:
         return lent.tried | {name for name in self.roster.sources if name != lent.wanted} if lent.wanted else lent.tried
@@ -352,16 +354,16 @@ class CodexAccounts:
     # -- what upstream says of an account
 
     def served(self, flow: http.HTTPFlow) -> None:
-        if (lent := self.lent.get(flow)) and lent.loan:
-            self.roster.pool.succeeded(lent.loan.choice, self.roster.clock())
+        if (lent := self.lent.get(flow)) and lent.choice:
+            self.roster.pool.succeeded(lent.choice, self.roster.clock())
 
     def failed(self, flow: http.HTTPFlow, verdict: Verdict) -> None:
-        if (lent := self.lent.get(flow)) and lent.loan:
-            self.roster.pool.failed(lent.loan.choice, verdict, self.roster.clock())
+        if (lent := self.lent.get(flow)) and lent.choice:
+            self.roster.pool.failed(lent.choice, verdict, self.roster.clock())
 
     def heard(self, flow: http.HTTPFlow, quota: Quota | None) -> None:
-        if quota and (lent := self.lent.get(flow)) and (loan := lent.loan):
-            self.roster.pool.heard(loan.choice.name, quota, self.roster.clock(), loan.choice.at)
+        if quota and (lent := self.lent.get(flow)) and lent.choice:
+            self.roster.pool.heard(lent.choice.name, quota, self.roster.clock(), lent.choice.at)
 
     def standings(self) -> list[Standing]:
         return self.roster.view(self.rules().members)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 
@@ -68,7 +69,7 @@ _READ = heads.in_bytes((*CREDENTIALS, "user-agent", "chatgpt-account-id"))
 _OFF_REQUESTS, _OFF_ANSWERS = heads.in_bytes(FROM_REQUESTS), heads.in_bytes(FROM_ANSWERS)
 
 # What a Codex CLI says that its own account is: on no flow, and repeated to nobody but itself.
-_account_said: engine.OnFlow[str] = engine.OnFlow("account_said")
+_account_said: WeakKeyDictionary[http.HTTPFlow, str] = WeakKeyDictionary()
 
 
 class Brought(NamedTuple):
@@ -81,7 +82,7 @@ class Brought(NamedTuple):
 
 
 _NOTHING = Brought()
-_brought: engine.OnFlow[Brought] = engine.OnFlow("brought")
+_brought: WeakKeyDictionary[http.HTTPFlow, Brought] = WeakKeyDictionary()
 
 # New with each start: the key of a client may be short or guessable, and what is made of it stands on the flow.
 _SALT = secrets.token_bytes(16)
@@ -107,7 +108,7 @@ def bare_key(given: str) -> str:
 
 def brought(flow: http.HTTPFlow) -> Brought:
     """Once: it is forgotten here."""
-    return _brought.pop(flow) or _NOTHING
+    return _brought.pop(flow, _NOTHING)
 
 
 def account_said(flow: http.HTTPFlow) -> str | None:

@@ -14,7 +14,8 @@ class OnFlow[State]:
     """Like a WeakKeyDictionary by flow, for states that refer to their flow: what such a dictionary's values refer to, it keeps for
     ever. So this is kept on the flow itself. mitmproxy saves and copies the members that it knows, and these are not among them.
 
-    And a call asks forty times for what is known of it: here without a step through Python.
+    And a call asks forty times for what is known of it: here without a step through Python. Not for a credential, which is on no
+    flow.
     """
 
     def __init__(self, name: str) -> None:
