@@ -75,7 +75,7 @@ def exchange_of(
     tokens = answer.stage.usage if answer else call.overheard.usage if call.overheard else None
     model, stream = (answering.model, answering.stream) if answering else asked_for(flow.request)
     told, was_sent = flow.metadata, engine.was_sent(flow)
-    answered = headers_of(response) if response else NO_HEADERS
+    answered = Headers.of(response.headers.fields) if response else NO_HEADERS
     return Exchange(
         id=response.headers.get("x-request-id") or f"req_{flow.id}" if response else f"req_{flow.id}",
         started=incoming.started,
@@ -102,7 +102,7 @@ def exchange_of(
         tokens=tokens,
         quota=quota_of(answered, passing, now) if response and was_sent else (),
         client_headers=incoming.headers,
-        upstream_request_headers=headers_of(flow.request) if was_sent else NO_HEADERS,
+        upstream_request_headers=Headers.of(flow.request.headers.fields) if was_sent else NO_HEADERS,
         upstream_headers=incoming.upstream_headers,
         answer_headers=answered,
         events=passing.names.counts if passing else {},
@@ -110,10 +110,6 @@ def exchange_of(
         unknown=unknown_of(passing.names.counts) if passing and answer else frozenset(),
         bodies=bodies_of(flow, call) if call.with_bodies else Bodies(),
     )
-
-
-def headers_of(message: http.Message) -> Headers:
-    return Headers.of(message.headers.fields)
 
 
 # --- how it ended -----------------------------------------------------------------------------------------------------

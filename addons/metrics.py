@@ -40,7 +40,7 @@ class CodexMetrics:
 
     @guarded
     async def request(self, flow: http.HTTPFlow) -> None:
-        if is_open(flow) and probes.is_probe(flow) and probes.bare(flow.request.path) == probes.METRICS:
+        if probes.is_probe(flow) and is_open(flow) and probes.bare(flow.request.path) == probes.METRICS:
             from prometheus_client.exposition import choose_encoder
 
             registry, gauges = self.told = self.told or self._made()
