@@ -32,7 +32,7 @@ from addons.wire.conversation import conversation_key
 from addons.wire.errors import OpenAIError
 from addons.wire.events import Event
 from addons.wire.fold import ChatFold, Fold, ResponsesFold
-from addons.wire.models import Catalog, Resolved, model_name, resolve
+from addons.wire.models import Catalog, Names, Resolved, model_name
 from addons.wire.passage import as_json, in_full
 from addons.wire.plan import Answering, BadRequest, Dialect, Edit, Plan
 from addons.wire.responses_stream import ResponsesStage
@@ -50,6 +50,7 @@ class CodexTranslate:
         self.catalog = catalog
         self.policy = policy
         self.continuity = continuity
+        self.names = Names()
         self.answerings: engine.OnFlow[Answering] = engine.OnFlow("answering")
         self.answers: engine.OnFlow[Answer] = engine.OnFlow("answer")
         """Of the present attempt."""
@@ -92,7 +93,7 @@ class CodexTranslate:
     def _plan(self, dialect: Dialect, expanded: Expanded, catalog: Catalog) -> Plan:
         try:
             rules = self.policy.policy  # looked for just now, when the account was lent
-            model = resolve(model_name(expanded.body), rules.aliases, catalog)
+            model = self.names.resolve(model_name(expanded.body), rules.aliases, catalog)
             plan = PLANNERS[dialect](expanded, model, ctx.options.codex_strict, rules.show_reasoning)
         except BadRequest as e:
             raise refused(as_the_client_counts(e, expanded.ahead)) from e

@@ -5,9 +5,11 @@ import pytest
 from addons.wire.aliases import NO_ALIASES, validate_aliases
 from addons.wire.models import (
     CREATED,
+    MAX_FOUND,
     MAX_MODELS,
     Catalog,
     Model,
+    Names,
     list_document,
     model_document,
     parse_catalog,
@@ -136,6 +138,25 @@ def test_what_a_name_means(name: str, expected: tuple[str, str | None, bool, boo
 def test_what_is_told_names_both() -> None:
     assert [edit.why for edit in resolve("fast", ALIASES, CATALOG).edits] == ["fast is an alias of gpt-5.5-low"]
     assert [edit.why for edit in resolve("GPT-5.5", NO_ALIASES, CATALOG).edits] == ["GPT-5.5 is taken for gpt-5.5"]
+
+
+def test_a_name_means_what_the_aliases_and_the_list_of_the_moment_say() -> None:
+    names = Names()
+    others, _ = validate_aliases({"fast": "gpt-5.5"})
+    for _ in range(2):
+        assert names.resolve("fast", ALIASES, CATALOG) == resolve("fast", ALIASES, CATALOG)
+        assert names.resolve("fast", others, CATALOG) == resolve("fast", others, CATALOG)
+        assert names.resolve("fast", NO_ALIASES, CATALOG) == resolve("fast", NO_ALIASES, CATALOG)
+        assert names.resolve("GPT-5.5", NO_ALIASES, Catalog()).slug == "GPT-5.5"
+        assert names.resolve("GPT-5.5", NO_ALIASES, CATALOG).slug == "gpt-5.5"
+
+
+def test_names_that_somebody_makes_up_are_not_all_remembered() -> None:
+    names = Names()
+    for number in range(3 * MAX_FOUND):
+        assert names.resolve(f"made-up-{number}", NO_ALIASES, CATALOG).slug == f"made-up-{number}"
+        assert len(names.found) <= MAX_FOUND
+    assert names.resolve("gpt-5.5", NO_ALIASES, CATALOG).slug == "gpt-5.5"
 
 
 @pytest.mark.parametrize("name", ["gpt-4.1-nano", "gpt-5.5", "gpt-5.5-high", "x"])
