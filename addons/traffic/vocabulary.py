@@ -48,14 +48,12 @@ class EventNames:
 
     def note(self, kind: str, event: dict[str, Any]) -> None:
         count = self.counts.get(kind, 0)
-        if count or len(self.counts) < MAX_TYPES:
-            self.counts[kind] = count + 1
-            if count < LOOKED_AT and self._size < MAX_FIELDS:
-                self._look_at(event, f"{kind}: ")
-
-    def _look_at(self, event: dict[str, Any], prefix: str) -> None:
-        """In one loop, because the first of each type are looked at in every call, before its client has them."""
-        found: list[tuple[dict[str, Any], str, int]] = [(event, prefix, DEPTH)]
+        if not count and len(self.counts) >= MAX_TYPES:
+            return
+        self.counts[kind] = count + 1
+        if count >= LOOKED_AT or self._size >= MAX_FIELDS:
+            return
+        found: list[tuple[dict[str, Any], str, int]] = [(event, f"{kind}: ", DEPTH)]
         for value, place, depth in found:  # it grows meanwhile
             shape = _known.get((depth, place, *value, *map(type, value.values()))) or _shape_of(value, place, depth)
             if shape not in self._shapes:
