@@ -104,7 +104,7 @@ class Decoder:
             if not line:
                 if data:
                     events.append(_new(ServerEvent, (name, b"\n".join(data))))
-                    data.clear()
+                    data = []
                 name, size = b"", 0
                 continue
             size += len(line)
@@ -114,6 +114,9 @@ class Decoder:
             if line.startswith(b"data: "):  # as nearly everybody writes it
                 data.append(line[6:])
                 continue
+            if line.startswith(b"event: "):
+                name = line[7:]
+                continue
             field, _, value = line.partition(b":")
             if field == b"data":
                 data.append(value.removeprefix(b" "))
@@ -121,7 +124,7 @@ class Decoder:
                 name = value.removeprefix(b" ")
             elif not field:
                 events.append(COMMENT)
-        self._name, self._size = name, size
+        self._name, self._data, self._size = name, data, size
         return events
 
 
