@@ -66,7 +66,11 @@ class StreamChain:
         if self.failed:
             return []
         try:
-            chunks = self._run(data)
+            chunks = [data] if data else []
+            for stage in self.stages:
+                chunks = [out for chunk in chunks if chunk for out in stage(chunk)]
+                if not data:
+                    chunks += stage(b"")
         except Exception:
             # The second boundary beside guard.py: a stage that breaks must not pass for an answer that is complete.
             logger.exception("a stage of the answer's stream failed; the client is told in the stream")
@@ -93,14 +97,6 @@ class StreamChain:
         except Exception:
             logger.exception("the answer's stream could not be listened to; it goes on unheard")
             self.listener = None
-
-    def _run(self, data: bytes) -> list[bytes]:
-        chunks = [data] if data else []
-        for stage in self.stages:
-            chunks = [out for chunk in chunks if chunk for out in stage(chunk)]
-            if not data:
-                chunks += stage(b"")
-        return chunks
 
     def say_alive(self) -> list[bytes]:
         return [] if self.failed else self.let_go(self.voice.say_alive())

@@ -24,6 +24,10 @@ from addons.wire.turns import ADDED, DONE
 MAX_PIECE = 10_000
 
 
+# In which list of the item a part is announced or closed, and which of the two.
+PART_MOMENTS = {f"{stem}.{moment}": (home, moment == "added") for home, stem in PART_EVENTS.items() for moment in ("added", "done")}
+
+
 class Text:
     """One text of an item: a part, or what a call is called with. `pieces` has been told, `held` is kept back by a limit."""
 
@@ -144,13 +148,12 @@ class Items:
         self._finish_text(item, self._text(item, family, _place_of(event, family)), event.get(family.whole), event)
 
     def _on_part(self, event: Event) -> None:
-        stem, _, moment = event["type"].rpartition(".")
-        home = next(home for home in PART_EVENTS if PART_EVENTS[home] == stem)
+        home, is_added = PART_MOMENTS[event["type"]]
         family, item = PARTS.get((home, str(event["part"].get("type")))), self._items[event["output_index"]]
         if family is None:  # of a kind that is not known here, unless it contradicts what its place was said to be
             if not any(text.family.home == home and text.index == event.get(text.family.place) for text in item.texts.values()):
                 self._out.append(event)
-        elif moment == "added":
+        elif is_added:
             self._text(item, family, _place_of(event, family), event)
         else:
             self._finish_part(item, self._text(item, family, _place_of(event, family)), event["part"], event)
@@ -269,5 +272,5 @@ HANDLERS: dict[str, Callable[[Items, Event], None]] = {
     DONE: Items._on_done,
     "response.output_text.annotation.added": Items._on_annotation,
     **dict.fromkeys(DONES, Items._on_text_done),
-    **dict.fromkeys((f"{stem}.{moment}" for stem in PART_EVENTS.values() for moment in ("added", "done")), Items._on_part),
+    **dict.fromkeys(PART_MOMENTS, Items._on_part),
 }
