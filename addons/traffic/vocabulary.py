@@ -61,6 +61,8 @@ class EventNames:
                 self._size += len(shape.paths)
             for name, below in shape.inner:
                 inner = value[name]
+                if not inner:
+                    continue
                 if type(inner) is dict:
                     found.append((inner, below, depth - 1))
                 else:
