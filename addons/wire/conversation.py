@@ -6,9 +6,8 @@ a key. A question that was a string at first and is a message later, as in OpenA
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
-from itertools import takewhile
 from typing import Any
 
 from addons.wire.events import written
@@ -16,8 +15,8 @@ from addons.wire.events import written
 
 def conversation_key(client: str, body: Mapping[str, Any]) -> str:
     """A UUID, as the Codex CLI's keys are, for a body that is on its way to the backend."""
-    opening = list(takewhile(_is_before_the_first_answer, body.get("input", [])))
-    name = written([client, body.get("instructions"), body.get("tools"), *map(_said, _up_to_first_question(opening))])
+    opening = _up_to_first_question(body.get("input", []))
+    name = written([client, body.get("instructions"), body.get("tools"), *map(_said, opening)])
     return str(uuid.UUID(bytes=sha256(name).digest()[:16], version=4))
 
 
@@ -48,14 +47,16 @@ def response_key(response_id: str) -> str:
     return f"response {response_id}"
 
 
-def _is_before_the_first_answer(item: Mapping[str, Any]) -> bool:
-    return item.get("role") != "assistant" and item.get("type", "message") in ("message", "additional_tools")
-
-
-def _up_to_first_question(opening: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    for index, item in enumerate(opening):
-        if item.get("role") == "user":
-            return opening[: index + 1]
+def _up_to_first_question(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Or to what stands before the first answer, if nobody has asked."""
+    opening: list[Mapping[str, Any]] = []
+    for item in items:
+        role = item.get("role")
+        if role == "assistant" or item.get("type", "message") not in ("message", "additional_tools"):
+            break
+        opening.append(item)
+        if role == "user":
+            break
     return opening
 
 
