@@ -48,9 +48,9 @@ class Passage:
         """The items, with commas between them."""
         self.length = length
 
-    def get(self, member: str) -> str | None:
+    def get(self, member: str, default: Any = None) -> Any:
         """To those who go through the items it is one more message, with nothing in it that they look for."""
-        return "message" if member == "type" else None
+        return "message" if member == "type" else default
 
 
 def passage_of(messages: Sequence[Any], start: int) -> Passage | None:
