@@ -100,7 +100,7 @@ def exchange_of(
         status=response.status_code if response and not (flow.error and not call.first_byte) else None,
         error=failure,
         tokens=tokens,
-        quota=quota_of(answered, passing, now) if response and was_sent else (),
+        quota=quota_of(answered, passing, answer, now) if response and was_sent else (),
         client_headers=incoming.headers,
         upstream_request_headers=Headers.of(flow.request.headers.fields) if was_sent else NO_HEADERS,
         upstream_headers=incoming.upstream_headers,
@@ -208,13 +208,13 @@ def asked_for(request: http.Request) -> tuple[str, bool]:
     return model if isinstance(model, str) else "", body.get("stream") is True
 
 
-def quota_of(answer: Headers, passing: Passing | None, now: float) -> tuple[QuotaWindow, ...]:
+def quota_of(head: Headers, passing: Passing | None, answer: Answer | None, now: float) -> tuple[QuotaWindow, ...]:
     """What upstream told of the plan, in the answer's head and in its stream."""
-    told = {name: value for name, value in answer.kept if name.startswith(WINDOWS)}
+    told = {name: value for name, value in head.kept if name.startswith(WINDOWS)}
     quota = quota_reports.of_headers(told, now) if told else None
-    later = quota_reports.of_event(passing.limits, now) if passing and passing.limits else None
+    later = answer.plans(now) if answer else quota_reports.of_events([passing.limits] if passing else [], now)
     if later:
-        quota = merge(quota, later)
+        quota = merge(quota, later[-1])
     windows = quota.windows.values() if quota else ()
     return tuple([QuotaWindow(window.minutes, window.used_percent, window.resets_at) for window in windows])
 

@@ -6,7 +6,7 @@ left alone, and so is every request to the platform.
 
 import gc
 import json
-import secrets
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,7 +25,7 @@ from addons.redact import CLIENT
 from addons.route import DIALECT, UPSTREAM
 from addons.streams import StreamChain, chain_of, in_band
 from addons.upstream_errors import KEPT_PREFIXES
-from addons.wire import chat_request, responses_request
+from addons.wire import chat_request, quota_reports, responses_request
 from addons.wire.chat_stream import ChatStage
 from addons.wire.continuity import Expanded, as_the_client_counts
 from addons.wire.conversation import conversation_key
@@ -35,6 +35,7 @@ from addons.wire.fold import ChatFold, Fold, ResponsesFold
 from addons.wire.models import Catalog, Names, Resolved, model_name
 from addons.wire.passage import as_json, in_full
 from addons.wire.plan import Answering, BadRequest, Dialect, Edit, Plan
+from addons.wire.quota import Quota
 from addons.wire.responses_stream import ResponsesStage
 from addons.wire.stage import Stage
 
@@ -152,8 +153,9 @@ class Answer:
         self.keep = keep
         self.dialect = answering.dialect
         make, prefix = STAGES[answering.dialect, answering.stream]
-        self.stage: Stage = make(answering, f"{prefix}{secrets.token_hex(16)}", int(time.time()))
+        self.stage: Stage = make(answering, f"{prefix}{os.urandom(16).hex()}", int(time.time()))
         self.ended = False
+        self._plans: list[Quota] | None = None
 
     def __call__(self, data: bytes) -> list[bytes]:
         out = self.stage(data)
@@ -170,6 +172,12 @@ class Answer:
             return []
         engine.end_answer(self.flow, at_once=self.stage.wants_cancel)
         return out
+
+    def plans(self, now: float) -> list[Quota]:
+        """What upstream has said in the stream of how much of the plan is left; for several who ask when the answer is over."""
+        if self._plans is None:
+            self._plans = quota_reports.of_events(self.stage.side_events, now)
+        return self._plans
 
     def say_alive(self) -> list[bytes]:
         return self.stage.say_alive()

@@ -80,6 +80,16 @@ def of_event(event: Any, now: float) -> Quota | None:
     return _told(Quota(now, windows, plan, credits, _decision(limits)))
 
 
+def of_events(events: Iterable[Any], now: float) -> list[Quota]:
+    """Of a whole stream. Upstream tells it at the begin and at the end, as a rule the same: that is one thing told."""
+    told, before = [], None
+    for event in events:
+        if event != before and (quota := of_event(event, now)):
+            told.append(quota)
+        before = event
+    return told
+
+
 def of_usage(document: Any, now: float) -> Quota | None:
     document = _object(document)
     limits = _object(document.get("rate_limit"))

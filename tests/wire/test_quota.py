@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addons.wire.quota import MAX_FAMILIES, MAX_WINDOWS, UNTOLD, Credits, Family, Quota, Window, document, kind_of, merge
-from addons.wire.quota_reports import of_event, of_headers, of_refusal, of_usage
+from addons.wire.quota_reports import of_event, of_events, of_headers, of_refusal, of_usage
 from tests.fakes.quota import Quotas
 from tests.fakes.settings import Clock
 
@@ -109,6 +109,14 @@ RESETS: dict[str, tuple[dict[str, Any], float | None]] = {
     "infinitely late": ({"reset_after_seconds": float("inf")}, None),
     "a word": ({"reset_at": "soon"}, None),
 }
+
+
+def test_a_stream_tells_the_same_once_and_what_has_changed_again() -> None:
+    at_first, later = ({"type": "codex.rate_limits", "plan_type": plan} for plan in ("plus", "pro"))
+    other = {"type": "codex.something"}
+    assert [quota.plan for quota in of_events([at_first, dict(at_first)], NOW)] == ["plus"]
+    assert [quota.plan for quota in of_events([at_first, later, at_first], NOW)] == ["plus", "pro", "plus"]
+    assert of_events([other, other], NOW) == of_events([], NOW) == []
 
 
 @pytest.mark.parametrize(("reset", "resets_at"), RESETS.values(), ids=RESETS)
