@@ -212,7 +212,7 @@ def quota_of(head: Headers, passing: Passing | None, answer: Answer | None, now:
     """What upstream told of the plan, in the answer's head and in its stream."""
     told = {name: value for name, value in head.kept if name.startswith(WINDOWS)}
     quota = quota_reports.of_headers(told, now) if told else None
-    later = answer.plans(now) if answer else quota_reports.of_events([passing.limits] if passing else [], now)
+    later = answer.quotas(now) if answer else quota_reports.of_events([passing.limits] if passing else [], now)
     if later:
         quota = merge(quota, later[-1])
     windows = quota.windows.values() if quota else ()

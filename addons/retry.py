@@ -132,7 +132,7 @@ class CodexRetry:
         """From an answer that has come to its end: what it said of the plan, and a failure that came too late to be repeated."""
         told = self.translate.answers.get(flow)
         stage = told.stage if told else None
-        for quota in told.plans(now) if told else ():
+        for quota in told.quotas(now) if told else ():
             self.accounts.heard(flow, quota)
         chain = flow.response.stream if flow.response else None
         ended_here = isinstance(chain, StreamChain) and chain.last_words is not None  # a deadline, the fault drill

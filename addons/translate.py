@@ -155,7 +155,7 @@ class Answer:
         make, prefix = STAGES[answering.dialect, answering.stream]
         self.stage: Stage = make(answering, f"{prefix}{os.urandom(16).hex()}", int(time.time()))
         self.ended = False
-        self._plans: list[Quota] | None = None
+        self._quotas: list[Quota] | None = None
 
     def __call__(self, data: bytes) -> list[bytes]:
         out = self.stage(data)
@@ -173,11 +173,11 @@ class Answer:
         engine.end_answer(self.flow, at_once=self.stage.wants_cancel)
         return out
 
-    def plans(self, now: float) -> list[Quota]:
-        """What upstream has said in the stream of how much of the plan is left; for several who ask when the answer is over."""
-        if self._plans is None:
-            self._plans = quota_reports.of_events(self.stage.side_events, now)
-        return self._plans
+    def quotas(self, now: float) -> list[Quota]:
+        """What upstream has said of the account's plan in the stream; for several who ask when the answer is over."""
+        if self._quotas is None:
+            self._quotas = quota_reports.of_events(self.stage.side_events, now)
+        return self._quotas
 
     def say_alive(self) -> list[bytes]:
         return self.stage.say_alive()
@@ -243,7 +243,8 @@ def dumped(body: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(body, default=as_json)
     except TypeError:  # a lone surrogate has no UTF-8; escaped it goes as it came
-        return json.dumps(body if "input" not in body else {**body, "input": in_full(body["input"])}).encode()
+        full = {**body, "input": in_full(body["input"])} if "input" in body else body
+        return json.dumps(full).encode()
 
 
 def _json_type(value: object) -> str:

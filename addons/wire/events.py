@@ -10,7 +10,6 @@ together over two deltas, and a half that stays alone becomes U+FFFD: no encoder
 
 import json
 from enum import Enum
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -102,7 +101,6 @@ class Malformed(ValueError):
     """Upstream sent what is no event. Passing over it could lose a piece of the answer, so the answer ends here."""
 
 
-@lru_cache(maxsize=128)  # there are about 60
 def fate_of(kind: str) -> Fate:
     return next(fate for prefix, fate in FATES.items() if kind.startswith(prefix))
 

@@ -23,7 +23,6 @@ from addons.wire.turns import ADDED, DONE
 # into the rest.
 MAX_PIECE = 10_000
 
-
 # In which list of the item a part is announced or closed, and which of the two.
 PART_MOMENTS = {f"{stem}.{moment}": (home, moment == "added") for home, stem in PART_EVENTS.items() for moment in ("added", "done")}
 

@@ -122,16 +122,19 @@ class Stage:
                     continue
                 if self.on_event:
                     self.on_event(parsed)
-                if parsed["type"] in KINDS or fate_of(parsed["type"]) is Fate.TOLD:
+                fate = Fate.TOLD if parsed["type"] in KINDS else fate_of(parsed["type"])
+                if fate is Fate.TOLD:
                     self._room -= len(event.data)
                     told = self._story.take(parsed) if self._room >= 0 else self._story.fail(TOO_MUCH)
                     if self._story.failure:
                         self._tell(told, out)
-                        continue
-                    for due in told:
-                        out += self._writer.tell(due)
-                else:
-                    self._pass_over(parsed, out)
+                    else:
+                        for due in told:
+                            out += self._writer.tell(due)
+                elif fate is Fate.ASIDE:
+                    self.side_events.append(parsed)
+                elif (self._held is None or self.decided) and not self.finished:
+                    out += self._writer.keepalive()
         except EventTooLarge as e:
             self._tell(self._story.fail(failures.unreadable(str(e))), out)
         except Malformed as e:
@@ -140,12 +143,6 @@ class Stage:
         if not data:
             self._tell(self._story.end(), out)
         return out
-
-    def _pass_over(self, event: Event, out: list[bytes]) -> None:
-        if fate_of(event["type"]) is Fate.ASIDE:
-            self.side_events.append(event)
-        elif (self._held is None or self.decided) and not self.finished:
-            out += self._writer.keepalive()
 
     def _tell(self, events: list[Event], out: list[bytes]) -> None:
         for event in events:
