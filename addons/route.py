@@ -1,7 +1,6 @@
 """Which upstream a request goes to, and with which path. Tags the flow with the upstream, and with the dialect to be translated."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -11,7 +10,7 @@ from mitmproxy.utils import human
 from addons import heads
 from addons.accounts import ACCOUNT_KIND
 from addons.edits import note
-from addons.engine.headers import MAX_HEADS, Places, places_in
+from addons.engine.headers import Places, places_in
 from addons.guard import Refused, guarded, is_open
 from addons.upstreams import CODEX_PATHS, BaseUrl, Upstream, bare_path, choose, parse_base_url, passes_to_codex, target, told_of
 from addons.wire import encoding
@@ -118,14 +117,16 @@ class CodexRoute:
             limit = human.parse_size(ctx.options.body_size_limit) or 2**63
             del request.headers["content-encoding"]
             request.content = plain_body(told["content-encoding"], request.raw_content or b"", limit)
-        kept, edits = _for_codex(places_in(request.headers), upgrade)
+        places = places_in(request.headers)
+        if (found := places.found.get((_for_codex, upgrade))) is None:  # the heads of one client are alike from call to call
+            found = places.found[_for_codex, upgrade] = _for_codex(places, upgrade)
+        kept, edits = found
         fields = request.headers.fields
         # Whatever the client could read compressed: answers are read here, and errors are written into the stream.
         request.headers.fields = (*[fields[place] for place in kept], (b"accept-encoding", b"identity"))
         note(flow, edits)
 
 
-@lru_cache(maxsize=MAX_HEADS)  # the heads of one client are alike from call to call
 def _for_codex(places: Places, upgrade: bool) -> tuple[list[int], list[Edit]]:
     """The fields that the backend gets, and what is told of the others."""
     passing = {name for name in places.by_text if passes_to_codex(name, upgrade=upgrade)}

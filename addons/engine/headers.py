@@ -6,7 +6,7 @@ whoever changes a header puts another one in its place; and its names are those 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -30,6 +30,8 @@ class Places:
 
     by_text: dict[str, list[int]]
     by_bytes: dict[bytes, list[int]]
+    found: dict[Any, Any] = field(default_factory=dict)
+    """What somebody has found out about heads of these names, for the next one. It is forgotten with them."""
 
 
 def places_in(headers: http.Headers) -> Places:
