@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -81,7 +82,8 @@ class CodexGate:
         self.exposed = ["nowhere yet"]
         """The addresses that others than this machine can reach. Until they are known nothing is open."""
         self.is_set_up = self.had_keys = self.said_closed = False
-        self.guests: engine.OnFlow[Guest] = engine.OnFlow("guest")
+        self.guests: WeakKeyDictionary[http.HTTPFlow, Guest] = WeakKeyDictionary()
+        """Not on the flow: a guest has its key's digest, and keys may be short or guessable."""
         self.counted: frozenset[bytes] = frozenset()
         """The digests of the keys that have asked."""
 
