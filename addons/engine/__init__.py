@@ -19,14 +19,16 @@
     end_exchanges(handler)        they get what is left to say; hang_up(handler, peer): and no more
     say_only(is_said)             of what mitmproxy's log says of connections; say_all() undoes it
     (always)                      JSON instead of HTML for what mitmproxy refuses by itself, and no request bytes in its log
-    (always)                      the same in less time: hooks (dispatch.py), events (turns.py), heads (headers.py,
-                                  messages.py), options (settings.py), the start (authority.py)
+    (always)                      the same in less time: packets (reading.py), events (turns.py, passing_on.py), hooks
+                                  (dispatch.py), heads (headers.py, messages.py), options (settings.py), the start
+                                  (authority.py)
 
 Written against mitmproxy 12.2, HTTP/1.1 on both sides (`serve.py` sets `http2` to false). `install()` compares every function
 that it wraps with the signature it was written for and refuses a mitmproxy that looks different, rather than run beside it.
 """
 
 import inspect
+from asyncio import StreamReader
 from collections.abc import Callable
 from typing import Any
 
@@ -226,6 +228,8 @@ def install() -> None:
             raise EngineMismatch(f"{owner.__name__}.{name} takes {seen}, not {parameters}: mitmproxy >=12.2,<13 is needed")
     if vars(ChunkedReader()).keys() != chunks.READER:
         raise EngineMismatch(f"h11's ChunkedReader has {sorted(vars(ChunkedReader()))}, not {sorted(chunks.READER)}")
+    if reading.WAITER not in StreamReader.__init__.__code__.co_names:
+        raise EngineMismatch(f"asyncio's StreamReader has no {reading.WAITER}: Python 3.12 to 3.14 have it")
     for (owner, name), (_, replacement) in _WRAPPED.items():
         originals.original[owner, name] = getattr(owner, name)
         setattr(owner, name, replacement)

