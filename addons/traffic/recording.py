@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import batched, chain
+from itertools import chain
 from operator import add
 from typing import Any, NamedTuple
 
@@ -28,8 +28,9 @@ OTHERS = "(others)"
 # Of tokens, statuses, minutes.
 MOST = 1 << 40
 
-# Rows of one statement. SQLite took at most 999 values until 3.32, and a call has fourteen.
-ROWS = 64
+# Rows of one statement: as many as fit. SQLite took at most 999 values until 3.32, and a call has fourteen. Python keeps the last
+# 128 statements as SQLite has read them, 40 KB each of the long ones: so there is not one for each size of a batch.
+ROWS = (64, 16, 4, 1)
 
 # Seconds. Gaps of the same kind that are closer together than this are one gap.
 SAME_GAP = 60.0
@@ -164,9 +165,12 @@ class Tables:
     def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Not `executemany`, which lets go of the interpreter for each row: the proxy's own thread takes it, and has to be made to
         give it back. That happened nine times a call, and was a tenth of what a small one costs."""
-        for some in batched(rows, ROWS):
-            row = f"({', '.join('?' * len(some[0]))})"
-            self._connection.execute(f"INSERT INTO {table} VALUES {', '.join([row] * len(some))}", [*chain.from_iterable(some)])
+        left = list(rows)
+        for size in ROWS:
+            while len(left) >= size:
+                some, left = left[:size], left[size:]
+                row = f"({', '.join('?' * len(some[0]))})"
+                self._connection.execute(f"INSERT INTO {table} VALUES {', '.join([row] * size)}", [*chain.from_iterable(some)])
 
     def note_gaps(self, gaps: Iterable[Gap]) -> None:
         """One that goes on is one gap, however often it is told of."""

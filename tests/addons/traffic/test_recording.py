@@ -42,6 +42,24 @@ def test_totals_by_day_model_client_and_account(db: sqlite3.Connection) -> None:
     assert [t.calls for t in queries.totals(db, "day", days[1].key)] == [1]
 
 
+def test_batches_of_all_sizes_are_written_with_a_few_statements(db: sqlite3.Connection) -> None:
+    """Each that SQLite has read stays in memory: 128 of them, and the long ones are 40 KB."""
+    shapes: set[int] = set()
+
+    def note(statement: str) -> None:
+        if statement.startswith("INSERT INTO calls "):
+            shapes.add(statement.count("'OpenAI/Python'"))
+
+    db.set_trace_callback(note)
+    written = 0
+    for size in range(1, 150):
+        write(db, *(call(n) for n in range(written, written + size)))
+        written += size
+    assert [t.calls for t in queries.totals(db, "client", "0")] == [written]
+    assert [count for (count,) in db.execute("SELECT count(DISTINCT id) FROM calls")] == [written]
+    assert shapes == {1, 4, 16, 64}
+
+
 def test_clients_that_make_up_models_do_not_fill_the_disk(db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "MAX_TOTALS", 3)
     write(db, *(call(n, model_used=f"model-{n}") for n in range(6)), call(9, model_used="model-0"))
