@@ -24,11 +24,11 @@ async def handle_connection(self: ConnectionHandler, connection: Connection) -> 
     if isinstance(io.reader, asyncio.StreamReader) and isinstance(io.writer, asyncio.StreamWriter) and not io.writer.is_closing():
         transport = io.writer.transport
         stream = cast(asyncio.StreamReaderProtocol, transport.get_protocol())
-        transport.set_protocol(_AtOnce(stream, io.reader, self, connection))
+        transport.set_protocol(AtOnce(stream, io.reader, self, connection))
     await original[ConnectionHandler, "handle_connection"](self, connection)
 
 
-class _AtOnce(asyncio.Protocol):
+class AtOnce(asyncio.Protocol):
     """Before the protocol of a stream, which gets what cannot be worked off at once."""
 
     __slots__ = ("connection", "handler", "reader", "stream", "work")
@@ -40,8 +40,9 @@ class _AtOnce(asyncio.Protocol):
         self.work = work_of(handler)
 
     def data_received(self, data: bytes) -> None:
-        # Nobody waits at the reader's: what came before is still being worked off, or waits for who does not read.
-        if vars(self.reader)[WAITER] is None or is_behind(self.handler):
+        waiter = vars(self.reader)[WAITER]
+        # Nobody waits any more: what came before is still in the reader, somebody does not read, or the connection is being closed.
+        if waiter is None or waiter.done() or is_behind(self.handler):
             self.stream.data_received(data)
         else:
             self.work.take(events.DataReceived(self.connection, data))

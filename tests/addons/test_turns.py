@@ -18,6 +18,7 @@ from mitmproxy.test import taddons
 from mitmproxy.utils.asyncio_utils import create_task, set_eager_task_factory
 
 from addons import engine
+from addons.engine.reading import AtOnce
 from addons.engine.turns import TOGETHER_AT_MOST
 
 engine.install()
@@ -90,6 +91,9 @@ class Writes(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 def answers(body: bytes = b"hello") -> Hook:
@@ -205,3 +209,20 @@ async def test_a_task_of_a_hook_that_waits_can_be_told_from_others(connect: Conn
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("handle_hook")]
+
+
+async def test_what_comes_while_a_connection_is_being_closed_is_not_worked_off(connect: Connect) -> None:
+    seen: list[str] = []
+    client = await connect(requestheaders=lambda flow: seen.append(flow.request.path), request=answers())
+    io = client.handler.transports[client.handler.client]
+    assert isinstance(io.reader, asyncio.StreamReader)
+    packets = AtOnce(asyncio.StreamReaderProtocol(io.reader), io.reader, client.handler, client.handler.client)
+    waiting = asyncio.get_running_loop().create_task(io.reader.read(1))
+    await asyncio.sleep(0)
+    packets.data_received(REQUEST)
+    assert seen == ["/"], "at once, as long as somebody waits for it"
+    waiting.cancel()
+    packets.data_received(REQUEST)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert seen == ["/"]
