@@ -4,7 +4,8 @@ mitmproxy's are generators in generators: what the innermost one yields is hande
 a head. Where nothing lies above HTTP's layer that wants to see it (`turns.py`), it is done where it is said. The order is the same.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import (
@@ -21,9 +22,6 @@ from mitmproxy.proxy.layers.http._events import RequestHeaders
 
 from addons.engine.course import let_go
 
-if TYPE_CHECKING:
-    from addons.engine.turns import Work
-
 Generated = layer.CommandGenerator[None]
 
 # On an HttpLayer: its `Exchanges`.
@@ -33,10 +31,13 @@ DRIVEN = "_codex_exchanges"
 class Exchanges:
     """All that goes on in one HttpLayer."""
 
-    __slots__ = ("http", "work")
+    __slots__ = ("http", "obey", "send")
 
-    def __init__(self, http: HttpLayer, work: "Work") -> None:
-        self.http, self.work = http, work
+    def __init__(
+        self, http: HttpLayer, obey: Callable[[commands.Command], None], send: Callable[[commands.SendData], None]
+    ) -> None:
+        """`obey` does what a layer asks of the connection; `send` is that part of it which is asked for most."""
+        self.http, self.obey, self.send = http, obey, send
 
     def take(self, event: events.Event) -> None:
         """What comes of a connection that nobody has begun yet, and what is rare, is left to mitmproxy."""
@@ -46,7 +47,7 @@ class Exchanges:
             self.tell(self.http.command_sources.pop(event.command), event)
         else:
             for command in self.http._handle_event(event):
-                self.work.obey(command)
+                self.obey(command)
 
     def tell(self, child: layer.Layer, event: events.Event) -> None:
         """What `Layer.handle_event` does: while a layer waits for one answer, all else waits for it."""
@@ -73,7 +74,7 @@ class Exchanges:
             while True:
                 command, reply = steps.send(reply), None
                 if isinstance(command, commands.SendData):
-                    self.work.send(command)
+                    self.send(command)
                 elif isinstance(command, SendHttp):
                     self.tell(self.http.connections[command.connection], command.event)
                 elif isinstance(command, ReceiveHttp):
@@ -94,13 +95,13 @@ class Exchanges:
     def _receive(self, command: ReceiveHttp) -> None:
         if isinstance(command.event, RequestHeaders):
             for each in self.http.make_stream(command.event.stream_id):
-                self.work.obey(each)
+                self.obey(each)
         if stream := self.http.streams.get(command.event.stream_id):  # else it is over, and what still comes of it is dropped
             self.tell(stream, command.event)
 
     def _with_an_answer(self, child: layer.Layer, command: commands.Command) -> None:
         for each in _with_an_answer(self.http, child, command):
-            self.work.obey(each)
+            self.obey(each)
 
 
 def event_to_child(self: HttpLayer, child: layer.Layer | HttpStream, event: events.Event) -> Generated:

@@ -83,7 +83,7 @@ class Work:
     def _exchanges_are_all(self) -> bool:
         """Above HTTP's layer are those which only pass on once they have begun, eight steps each way."""
         if found := _behind_those_that_pass_on(self.handler.layer):
-            self.exchanges = vars(found)[DRIVEN] = Exchanges(found, self)
+            self.exchanges = vars(found)[DRIVEN] = Exchanges(found, self.obey, self.send)
         return self.exchanges is not None
 
     def obey(self, command: commands.Command) -> None:
