@@ -70,27 +70,28 @@ class Exchanges:
     def _run(self, child: layer.Layer, steps: Generated, reply: Any) -> bool:
         """To its end, or to where it waits. Whether it has said that its exchange is over."""
         is_over = False
-        try:
-            while True:
-                command, reply = steps.send(reply), None
-                if isinstance(command, commands.SendData):
-                    self.send(command)
-                elif isinstance(command, SendHttp):
-                    self.tell(self.http.connections[command.connection], command.event)
-                elif isinstance(command, ReceiveHttp):
-                    self._receive(command)
-                elif isinstance(command, DropStream):
-                    self.http.streams.pop(command.stream_id, None)
-                    is_over = True
-                elif command.blocking is True:
-                    command.blocking = child
-                    child._paused = layer.Paused(command, steps)
-                    self._with_an_answer(child, command)
-                    return is_over
-                else:
-                    self._with_an_answer(child, command)
-        except StopIteration:
-            return is_over
+        while True:
+            try:
+                command = steps.send(reply)
+            except StopIteration:
+                return is_over
+            reply = None
+            if isinstance(command, commands.SendData):
+                self.send(command)
+            elif isinstance(command, SendHttp):
+                self.tell(self.http.connections[command.connection], command.event)
+            elif isinstance(command, ReceiveHttp):
+                self._receive(command)
+            elif isinstance(command, DropStream):
+                self.http.streams.pop(command.stream_id, None)
+                is_over = True
+            elif command.blocking is True:
+                command.blocking = child
+                child._paused = layer.Paused(command, steps)
+                self._with_an_answer(child, command)
+                return is_over
+            else:
+                self._with_an_answer(child, command)
 
     def _receive(self, command: ReceiveHttp) -> None:
         if isinstance(command.event, RequestHeaders):
