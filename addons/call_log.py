@@ -66,8 +66,7 @@ class CodexCallLog:
         engine.say_only(self.is_news)
         for handler in terminals():
             if isinstance(handler.file, io.TextIOWrapper):
-                # A line that waits in a pipe's buffer is news to nobody. With PYTHONUNBUFFERED its end would be written on its own.
-                handler.file.reconfigure(line_buffering=True, write_through=False)
+                handler.file.reconfigure(line_buffering=True)  # a line that waits in a pipe's buffer is news to nobody
 
     def done(self) -> None:
         engine.say_all()

@@ -76,7 +76,7 @@ _counts = CallCounts(_catalog.known_models)
 _spans = CodexSpans(os.environ, _outbound.ca_file)
 _log = CodexCallLog()
 _traffic = CodexTraffic(
-    _incoming, _translate, _view, [_counts.ended, _spans.ended, _log.ended], lambda: _policy.lately().redact_patterns
+    _incoming, _translate, _view, [_counts.ended, _spans.ended, _log.ended], lambda: _policy.current().redact_patterns
 )
 _inject = CodexInject(_accounts, lambda: _route.bases)
 _parallel = CodexParallel()

@@ -195,9 +195,9 @@ _SECTIONS: dict[str, Callable[[Any], Any]] = {
 
 
 class CodexPolicy:
-    """`current()` is asked at a request's head: one `stat`, and a read when the file has changed. That waits, with all that goes
-    on, until nobody is writing it: for the blink of an eye, and only where a change is as young as that. `lately()` is asked when
-    an account is lent to the request, and when it is over.
+    """`current()` is asked at a request's head, and when it is over: one `stat`, and a read when the file has changed. That waits,
+    with all that goes on, until nobody is writing it: for the blink of an eye, and only where a change is as young as that.
+    `lately()` is asked in between, when an account is lent.
     """
 
     def __init__(self) -> None:
