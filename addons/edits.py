@@ -40,4 +40,4 @@ class CodexEdits:
 def in_a_header(text: str) -> str:
     """Names of models and unknown parameters are the client's own words: a line end among them would end the header line."""
     short = text if len(text) <= MAX_HEADER else f"{text[:MAX_HEADER]}, and more"
-    return short if short.isascii() and short.isprintable() else _NOT_PRINTABLE.sub("?", short)
+    return _NOT_PRINTABLE.sub("?", short)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from mitmproxy import http
@@ -106,7 +105,7 @@ def exchange_of(
         upstream_headers=incoming.upstream_headers,
         answer_headers=answered,
         events=passing.names.counts if passing else {},
-        event_fields=the_same(passing.names.fields) if passing else frozenset(),
+        event_fields=passing.names.fields if passing else frozenset(),
         unknown=unknown_of(passing.names.counts) if passing and answer else frozenset(),
         bodies=bodies_of(flow, call) if call.with_bodies else Bodies(),
     )
@@ -222,13 +221,6 @@ def quota_of(head: Headers, passing: Passing | None, answer: Answer | None, now:
 def unknown_of(kinds: Iterable[str]) -> frozenset[str]:
     """Events of a namespace that nobody here knows are passed over."""
     return frozenset([kind for kind in kinds if not kind.startswith(NAMESPACES)])
-
-
-@lru_cache(maxsize=64)
-def the_same(fields: frozenset[str]) -> frozenset[str]:
-    """One object for all answers that have the same. Else it would be half of what a call takes in memory until it is written, and
-    hundreds wait for that; and what the writer knows of it, it finds again at once."""
-    return fields
 
 
 def bodies_of(flow: http.HTTPFlow, call: Call) -> Bodies:

@@ -137,7 +137,7 @@ def _for_codex(places: Places, upgrade: bool) -> tuple[list[int], list[Edit]]:
 
 def is_codex_cli(headers: http.Headers) -> bool:
     """It speaks the backend's own language, and wants to hear it: nothing of what it says or gets is translated."""
-    return b"originator" in places_in(headers).by_bytes
+    return heads.has(headers, b"originator")
 
 
 def is_upgrade(request: http.Request) -> bool:

@@ -19,10 +19,10 @@ from addons.engine.originals import original
 
 
 async def handle_lifecycle(self: AddonManager, event: hooks.Hook) -> None:
-    await tell(self, event.name, event.args())
+    await tell_addons(self, event.name, event.args())
 
 
-async def tell(manager: AddonManager, name: str, arguments: list[Any]) -> None:
+async def tell_addons(manager: AddonManager, name: str, arguments: list[Any]) -> None:
     """Behind each event of a flow comes another one, that it has changed."""
     known = _known(manager)
     await _tell_those(known.that_have(name), arguments)

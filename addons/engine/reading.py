@@ -12,7 +12,7 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.server import ConnectionHandler
 
 from addons.engine.originals import original
-from addons.engine.turns import is_behind, work_of
+from addons.engine.turns import Work, is_behind, work_of
 
 # Of a StreamReader: what whoever waits for data waits for. None while nobody does.
 WAITER = "_waiter"
@@ -24,25 +24,24 @@ async def handle_connection(self: ConnectionHandler, connection: Connection) -> 
     if isinstance(io.reader, asyncio.StreamReader) and isinstance(io.writer, asyncio.StreamWriter) and not io.writer.is_closing():
         transport = io.writer.transport
         stream = cast(asyncio.StreamReaderProtocol, transport.get_protocol())
-        transport.set_protocol(AtOnce(stream, io.reader, self, connection))
+        transport.set_protocol(AtOnce(stream, io.reader, work_of(self), connection))
     await original[ConnectionHandler, "handle_connection"](self, connection)
 
 
 class AtOnce(asyncio.Protocol):
     """Before the protocol of a stream, which gets what cannot be worked off at once."""
 
-    __slots__ = ("connection", "handler", "reader", "stream", "work")
+    __slots__ = ("connection", "reader", "stream", "work")
 
     def __init__(
-        self, stream: asyncio.StreamReaderProtocol, reader: asyncio.StreamReader, handler: ConnectionHandler, connection: Connection
+        self, stream: asyncio.StreamReaderProtocol, reader: asyncio.StreamReader, work: Work, connection: Connection
     ) -> None:
-        self.stream, self.reader, self.handler, self.connection = stream, reader, handler, connection
-        self.work = work_of(handler)
+        self.stream, self.reader, self.work, self.connection = stream, reader, work, connection
 
     def data_received(self, data: bytes) -> None:
         waiter = vars(self.reader)[WAITER]
         # Nobody waits any more: what came before is still in the reader, somebody does not read, or the connection is being closed.
-        if waiter is None or waiter.done() or is_behind(self.handler):
+        if waiter is None or waiter.done() or is_behind(self.work.handler):
             self.stream.data_received(data)
         else:
             self.work.take(events.DataReceived(self.connection, data))

@@ -22,7 +22,7 @@ from mitmproxy.proxy.server import ConnectionHandler, ConnectionIO
 from mitmproxy.proxy.tunnel import TunnelState
 from mitmproxy.utils.asyncio_utils import create_task, set_task_debug_info
 
-from addons.engine.dispatch import tell
+from addons.engine.dispatch import tell_addons
 from addons.engine.originals import original
 from addons.engine.passing_on import DRIVEN, Exchanges
 
@@ -67,9 +67,8 @@ class Work:
     def _work_off(self, event: events.Event) -> None:
         self.handler.timeout_watchdog.register_activity()
         try:
-            if self.exchanges or self._exchanges_are_all():
-                assert self.exchanges
-                self.exchanges.take(event)
+            if exchanges := self.exchanges or self._find_exchanges():
+                exchanges.take(event)
             else:
                 for command in self.handler.layer.handle_event(event):
                     self.obey(command)
@@ -80,11 +79,11 @@ class Work:
             if (io := self.handler.transports.get(self.handler.client)) and io.handler:
                 self.handler.close_connection(self.handler.client)
 
-    def _exchanges_are_all(self) -> bool:
-        """Above HTTP's layer are those which only pass on once they have begun, eight steps each way."""
+    def _find_exchanges(self) -> Exchanges | None:
+        """Where above HTTP's layer are those which only pass on once they have begun, eight steps each way."""
         if found := _behind_those_that_pass_on(self.handler.layer):
             self.exchanges = vars(found)[DRIVEN] = Exchanges(found, self.obey, self.send)
-        return self.exchanges is not None
+        return self.exchanges
 
     def obey(self, command: commands.Command) -> None:
         """As mitmproxy does, with what comes most often first."""
@@ -170,7 +169,7 @@ async def handle_hook(self: ProxyConnectionHandler, hook: commands.StartHook) ->
     watchdog.blocker += 1
     try:
         arguments = hook.args()
-        await tell(self.master.addons, hook.name, arguments)
+        await tell_addons(self.master.addons, hook.name, arguments)
         (data,) = arguments
         if type(data) is http.HTTPFlow or isinstance(data, flow.Flow):
             await data.wait_for_resume()

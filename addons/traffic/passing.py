@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from addons.traffic.tee import Tee
-from addons.traffic.vocabulary import LOOKED_AT, EventNames
+from addons.traffic.vocabulary import EventNames
 from addons.wire.events import Event
 
 # Upstream's word, in the middle of a stream, on what is left of the plan.
@@ -49,11 +49,8 @@ class Passing:
                 self.client.add(now, chunk)
 
     def event(self, event: Event) -> None:
-        kind, seen = event["type"], self.names.counts
-        if seen.get(kind, 0) < LOOKED_AT:
-            self.names.note(kind, event)
-        else:  # nothing new: as with nearly all of them
-            seen[kind] += 1
+        kind = event["type"]
+        self.names.note(kind, event)
         if self.first_token is None and kind.endswith((".delta", ".chunk")):
             self.first_token = self._latest if self._latest is not None else self._clock()
         elif kind == LIMITS_EVENT:

@@ -30,12 +30,14 @@ MAX_LETTERS = 5000
 class Shape:
     """What objects at one place have in common that have the same names, with values of the same types."""
 
-    __slots__ = ("inner", "paths")
+    __slots__ = ("inner", "is_usual", "paths")
 
     def __init__(self, paths: tuple[str, ...], inner: tuple[tuple[str, str], ...]) -> None:
         self.paths = paths
         self.inner = inner
         """The names of objects and lists that are to be looked into, and what the paths in there begin with."""
+        self.is_usual = False
+        """It is remembered for the next answer."""
 
 
 class EventNames:
@@ -45,6 +47,7 @@ class EventNames:
         self.counts: dict[str, int] = {}
         self._shapes: set[Shape] = set()
         self._size = 0
+        self._are_usual = True
 
     def note(self, kind: str, event: dict[str, Any]) -> None:
         count = self.counts.get(kind, 0)
@@ -59,6 +62,7 @@ class EventNames:
             if shape not in self._shapes:
                 self._shapes.add(shape)
                 self._size += len(shape.paths)
+                self._are_usual = self._are_usual and shape.is_usual
             for name, below in shape.inner:
                 inner = value[name]
                 if not inner:
@@ -70,7 +74,8 @@ class EventNames:
 
     @property
     def fields(self) -> frozenset[str]:
-        return _fields_of(frozenset(self._shapes))
+        shapes = frozenset(self._shapes)
+        return _known_fields_of(shapes) if self._are_usual else _fields_of(shapes)
 
 
 _known: dict[tuple[object, ...], Shape] = {}
@@ -84,10 +89,14 @@ def _shape_of(value: dict[str, Any], place: str, depth: int) -> Shape:
     )
     if len(_known) < MAX_SHAPES and len(value) <= MAX_NAMES and sum(map(len, shape.paths)) <= MAX_LETTERS:
         _known[depth, place, *value, *map(type, value.values())] = shape
+        shape.is_usual = True
     return shape
 
 
-@lru_cache(maxsize=64)
 def _fields_of(shapes: frozenset[Shape]) -> frozenset[str]:
-    """Nearly all answers have one of a few sets of shapes."""
     return frozenset(path for shape in shapes for path in shape.paths)
+
+
+# One object for all answers that have the same. Else it would be half of what a call takes in memory until it is written, and
+# hundreds wait for that; and what the writer knows of it, it finds again at once.
+_known_fields_of = lru_cache(maxsize=64)(_fields_of)

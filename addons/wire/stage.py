@@ -125,12 +125,7 @@ class Stage:
                 fate = Fate.TOLD if parsed["type"] in KINDS else fate_of(parsed["type"])
                 if fate is Fate.TOLD:
                     self._room -= len(event.data)
-                    told = self._story.take(parsed) if self._room >= 0 else self._story.fail(TOO_MUCH)
-                    if self._story.failure:
-                        self._tell(told, out)
-                    else:
-                        for due in told:
-                            out += self._writer.tell(due)
+                    self._tell(self._story.take(parsed) if self._room >= 0 else self._story.fail(TOO_MUCH), out)
                 elif fate is Fate.ASIDE:
                     self.side_events.append(parsed)
                 elif (self._held is None or self.decided) and not self.finished:

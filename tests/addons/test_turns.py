@@ -19,7 +19,7 @@ from mitmproxy.utils.asyncio_utils import create_task, set_eager_task_factory
 
 from addons import engine
 from addons.engine.reading import AtOnce
-from addons.engine.turns import TOGETHER_AT_MOST
+from addons.engine.turns import TOGETHER_AT_MOST, work_of
 
 engine.install()
 
@@ -216,7 +216,7 @@ async def test_what_comes_while_a_connection_is_being_closed_is_not_worked_off(c
     client = await connect(requestheaders=lambda flow: seen.append(flow.request.path), request=answers())
     io = client.handler.transports[client.handler.client]
     assert isinstance(io.reader, asyncio.StreamReader)
-    packets = AtOnce(asyncio.StreamReaderProtocol(io.reader), io.reader, client.handler, client.handler.client)
+    packets = AtOnce(asyncio.StreamReaderProtocol(io.reader), io.reader, work_of(client.handler), client.handler.client)
     waiting = asyncio.get_running_loop().create_task(io.reader.read(1))
     await asyncio.sleep(0)
     packets.data_received(REQUEST)

@@ -1,6 +1,6 @@
 from typing import Any
 
-from addons.traffic.vocabulary import LOOKED_AT, MAX_FIELDS, MAX_TYPES, EventNames
+from addons.traffic.vocabulary import LOOKED_AT, MAX_FIELDS, MAX_LETTERS, MAX_TYPES, EventNames, _known_fields_of
 
 
 def fields(event: dict[str, Any]) -> frozenset[str]:
@@ -62,3 +62,10 @@ def test_an_upstream_that_makes_up_names_without_end() -> None:
         names.note(f"type {number}", {f"field {number}.{n}": 1 for n in range(100)})
     assert len(names.counts) == MAX_TYPES
     assert len(names.fields) <= MAX_FIELDS + 100
+
+
+def test_what_an_upstream_has_made_up_is_forgotten_with_its_answer() -> None:
+    assert fields({"usual": 1}) is fields({"usual": 1})
+    kept = _known_fields_of.cache_info().currsize
+    assert fields({"x" * MAX_LETTERS: 1}) == {"x: " + "x" * MAX_LETTERS}
+    assert _known_fields_of.cache_info().currsize == kept
